@@ -67,7 +67,8 @@ def is_usable(python: str, env: dict[str, str]) -> str:
         "import json, pathlib, sys\n"
         "from ament_index_python.packages import get_package_share_directory as share\n"
         "described = json.loads((pathlib.Path(share('tf2_msgs')) / 'msg' / 'TFMessage.json').read_text())\n"
-        "print(next(t['hash_string'] for t in described['type_hashes'] if t['type_name'] == 'tf2_msgs/msg/TFMessage'))\n"
+        "hashes = {entry['type_name']: entry['hash_string'] for entry in described['type_hashes']}\n"
+        "print(hashes['tf2_msgs/msg/TFMessage'])\n"
     )
     hashed = subprocess.run([python, "-c", code], env=env, capture_output=True, text=True)
     return hashed.stdout.strip() or "unknown"
