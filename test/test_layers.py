@@ -66,9 +66,8 @@ def imports(source: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # A relative import stays within its package here, so it crosses no layer; ruff's TID252 asks to spell it out.
-            if node.level == 0:
-                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
 def offences(layer: str, source: str, where: str) -> list[str]:
@@ -77,9 +76,11 @@ def offences(layer: str, source: str, where: str) -> list[str]:
     for line, name in imports(source):
         library = name.split(".")[0]
         target = layer_of(name)
-        if library == "__future__" or library in sys.stdlib_module_names:
+        if name.startswith("."):
+            found.append(f"{where}:{line}: {name} is relative; absolute imports show which layer they go to")
+        elif library == "__future__" or library in sys.stdlib_module_names:
             continue
-        if target is not None:
+        elif target is not None:
             if target != layer and target not in ALLOWED[layer]:
                 found.append(f"{where}:{line}: {layer} imports {name}, but may import only {sorted(ALLOWED[layer])}")
         elif EXCLUSIVE.get(library, layer) != layer:
@@ -128,6 +129,7 @@ def test_the_layers_have_no_circle() -> None:
         ("ros", "from selfocc_training.metrics import score"),
         ("selfocc_training", "from selfocc_ros.ros import qos"),
         ("cli", "def run():\n    from sensor_msgs.msg import Image"),
+        ("ros", "from .qos import sensor"),
         ("runtime", "if True:\n    from selfocc_ros.cli import main"),
     ],
 )
