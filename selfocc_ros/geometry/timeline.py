@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Telling late data from a jump back in time, as when a recording is played in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import Enum
+
+
+class Arrival(Enum):
+    """What a stamp is to the stream it arrived on."""
+
+    NEW = "newer than everything on its stream"
+    LATE = "repeated, or a little older than the newest on its stream"
+    JUMP = "the first after time jumped back: everything known before belongs to another time"
+    STALE = "a straggler of the time before the jump: to be ignored"
+
+
+class Timeline:
+    """Judges the stamps (ns) of several streams that share one clock, each known by a key.
+
+    Time has jumped back when a stream's stamp lies more than `jump_back_s` before the newest one of the same stream;
+    streams are not compared with each other, for one may well lag behind another. When one stream has jumped, the
+    others may still deliver what was under way: a stamp that continues its stream's old time while it lies beyond
+    everything in the new time is STALE, and does not count as yet another jump.
+    """
+
+    def __init__(self, jump_back_s: float) -> None:
+        self.jump_back_ns = round(jump_back_s * 1e9)
+        self.jumps = 0
+        self._newest: dict[Hashable, int] = {}
+        self._before_jump: dict[Hashable, int] = {}
+
+    def judge(self, key: Hashable, stamp_ns: int) -> Arrival:
+        """Take note of a stamp and say what it is."""
+        old = self._before_jump.get(key)
+        if old is not None:
+            if stamp_ns >= old and stamp_ns > max(self._newest.values()) + self.jump_back_ns:
+                self._before_jump[key] = stamp_ns
+                return Arrival.STALE
+            del self._before_jump[key]
+        newest = self._newest.get(key)
+        if newest is None or stamp_ns > newest:
+            self._newest[key] = stamp_ns
+            return Arrival.NEW
+        if stamp_ns >= newest - self.jump_back_ns:
+            return Arrival.LATE
+        self._before_jump = {k: v for k, v in self._newest.items() if k != key}
+        self._newest = {key: stamp_ns}
+        self.jumps += 1
+        return Arrival.JUMP
+
+    def newest(self, key: Hashable) -> int | None:
+        """The newest stamp of a stream since the last jump."""
+        return self._newest.get(key)
+
+    def clear(self) -> None:
+        """Forget all stamps; `jumps` goes on counting."""
+        self._newest.clear()
+        self._before_jump.clear()
