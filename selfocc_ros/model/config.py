@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of a network: what travels in every checkpoint and is enough to rebuild it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from selfocc_ros.configuration import load_config
+from selfocc_ros.geometry.voxels import VoxelGrid
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """Size in pixels to which every camera is scaled; smaller or narrower images are padded, never stretched."""
+
+    width: int = 256
+    height: int = 144
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Convolutional pyramid."""
+
+    channels: tuple[int, ...] = (32, 48, 80, 96)
+    """Channels at strides 2, 4, 8, 16."""
+    neck: int = 64
+    """Channels of the fused feature map at stride 4."""
+
+
+@dataclass(frozen=True)
+class LiftingConfig:
+    """Image features to the volume, gated by a per-pixel distribution over distance."""
+
+    plain: int = 20
+    """Channels lifted as they are."""
+    gated: int = 10
+    """Channels weighted by the probability that the pixel's surface lies at the voxel's distance."""
+    depth_bins: int = 48
+    depth_range: tuple[float, float] = (1.0, 80.0)
+    """Nearest and farthest bin in metres along the ray; bins are spaced evenly in log distance."""
+    heights: int = 9
+    """Height levels of the lifted volume, both ends of the box included."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """2D convolutions over the bird's eye plane, heights folded into channels."""
+
+    channels: int = 96
+    blocks: tuple[int, ...] = (2, 2, 1)
+    """Residual blocks at full, half and quarter resolution."""
+    fine: int = 40
+    """Channels after upsampling to the field's resolution."""
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Signed distance field over nodes; nodes lie on both ends of the box, so cells are the occupancy voxels."""
+
+    lower: tuple[float, float, float] = (-40.0, -40.0, -1.0)
+    upper: tuple[float, float, float] = (40.0, 40.0, 5.4)
+    cells: tuple[int, int, int] = (200, 200, 16)
+    prior_range: tuple[float, float] = (-1.0, 2.0)
+    """The field starts as flat ground: height above z = 0, clamped to this range in metres."""
+
+
+@dataclass(frozen=True)
+class RendererConfig:
+    """NeuS volume rendering."""
+
+    samples: int = 64
+    """Sections per ray."""
+    near_density: float = 3.0
+    """How much denser sections lie at the near end than at the far end; 1 is uniform."""
+    log_sharpness: float = 0.1
+    """Initial v of the sharpness s = exp(10 v) in 1/m (SelfOcc starts at v = 0.1)."""
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """When a voxel is occupied: a x lowest corner + (1 - a) x mean of the corners, in metres, below a threshold."""
+
+    threshold: float = 0.0
+    lowest_corner: float = 0.5
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole network."""
+
+    name: str
+    family: str = "fast"
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+    lifting: LiftingConfig = dataclasses.field(default_factory=LiftingConfig)
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    renderer: RendererConfig = dataclasses.field(default_factory=RendererConfig)
+    decision: DecisionConfig = dataclasses.field(default_factory=DecisionConfig)
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Occupancy grid in metres around the ground below base_link."""
+        return VoxelGrid(self.field.lower, self.field.upper, self.field.cells)
+
+
+def load_model_config(name_or_path: str) -> ModelConfig:
+    """Configuration by name (``tiny``: ``config/models/tiny.yaml``) or by path of a YAML file.
+
+    Raises:
+        ConfigError: if there is no such configuration, or it has unknown keys or values of the wrong type.
+    """
+    return load_config(ModelConfig, "config/models", name_or_path)
