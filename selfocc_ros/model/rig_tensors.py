@@ -42,7 +42,7 @@ class RigTensors:
         return cls(
             torch.as_tensor(intrinsics, dtype=torch.float32, device=device),
             torch.as_tensor(sizes, dtype=torch.float32, device=device),
-            torch.as_tensor(rig.base_from_camera, dtype=torch.float32, device=device),
+            torch.tensor(np.array(rig.base_from_camera), dtype=torch.float32, device=device),
         )
 
     def __len__(self) -> int:
