@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 
 from selfocc_ros import __version__
 from selfocc_ros.errors import SelfOccError
+from selfocc_ros.resources import roots
 
 # What `selfocc --help` lists, in the order in which a user meets it; selfocc_ros/cli/<name>.py holds the rest.
 SUBCOMMANDS = {
@@ -27,6 +29,15 @@ SUBCOMMANDS = {
     "train": "train a checkpoint without labels",
     "evaluate": "score a checkpoint beside flat ground and blindness",
 }
+
+
+def find_training() -> None:
+    """Lets `selfocc_training` be imported where only the checkout's root is on the path.
+
+    That is so with `PYTHONPATH=.` and with `colcon build --symlink-install`, which links one root per package.
+    """
+    if importlib.util.find_spec("selfocc_training") is None:
+        sys.path += [str(root / "training") for root in roots() if (root / "training" / "selfocc_training").is_dir()]
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -55,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    find_training()
     try:
         args = build_parser(chosen).parse_args(arguments)
         status: int = args.run(args)
