@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colours for heights and depths.
+
+Both use the Turbo map (A. Mikhailov, "Turbo, an improved rainbow colormap for visualization", 2019), whose hue changes
+evenly over its whole length, so that a kerb differs from the road and a roof from a wall. Its two nearly black ends
+are left out.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+HEIGHT_RANGE = (-1.0, 5.4)
+"""Metres from the darkest blue to the darkest red: the height of Occ3D's grid."""
+
+DEPTH_RANGE = (2.0, 60.0)
+"""Metres from red (near) to blue (far) in pictures of depth."""
+
+
+@cache
+def _turbo() -> NDArray[np.uint8]:
+    """(256,3) uint8 RGB, the map without its ends."""
+    positions = np.linspace(16, 242, 256).round().astype(np.uint8).reshape(-1, 1)
+    return np.ascontiguousarray(cv2.applyColorMap(positions, cv2.COLORMAP_TURBO)[:, 0, ::-1]).astype(np.uint8)
+
+
+def height_colours(z: ArrayLike, lower: float = HEIGHT_RANGE[0], upper: float = HEIGHT_RANGE[1]) -> NDArray[np.uint8]:
+    """Colours of heights: blue is low, green and yellow between, red is high.
+
+    Args:
+        z: (M) heights above the ground in metres. Those outside `lower` .. `upper` take the colour of the nearer end.
+
+    Returns:
+        (M,3) uint8 RGB.
+    """
+    share = (np.asarray(z, np.float64).reshape(-1) - lower) / (upper - lower)
+    return _turbo()[np.rint(np.clip(np.nan_to_num(share), 0, 1) * 255).astype(np.int64)]
+
+
+def depth_colours(depth: ArrayLike, near: float = DEPTH_RANGE[0], far: float = DEPTH_RANGE[1]) -> NDArray[np.uint8]:
+    """Colours of depths by their inverse: near is red, far is blue; what is no finite positive number is black.
+
+    Args:
+        depth: (...) metres.
+
+    Returns:
+        (...,3) uint8 RGB.
+    """
+    metres = np.asarray(depth, np.float64)
+    known = np.isfinite(metres) & (metres > 0)
+    inverse = 1.0 / np.clip(np.where(known, metres, far), near, far)
+    share = (inverse - 1.0 / far) / (1.0 / near - 1.0 / far)
+    # The square root spreads the far half, which inverse depth squeezes into a few colours.
+    image: NDArray[np.uint8] = _turbo()[np.rint(np.sqrt(share) * 255).astype(np.int64)]
+    image[~known] = 0
+    return image
