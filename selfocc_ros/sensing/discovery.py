@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cameras: auto`: which topics are cameras, from names and types alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where a camera publishes.
+
+    Attributes:
+        image: topic of the images.
+        info: topic of their CameraInfo.
+        compressed: whether images are CompressedImage.
+    """
+
+    image: str
+    info: str
+    compressed: bool
+
+    @property
+    def rectified(self) -> bool:
+        """Whether the name says that images are rectified (image_rect...), so that CameraInfo's P holds for them."""
+        name = _base(self.image).rpartition("/")[2]
+        return not {"rect", "rectified"}.isdisjoint(name.lower().split("_"))
+
+
+# Of several images of one camera (image_proc publishes five), the one that says most about it.
+_PREFERRED = ("image_raw", "image", "image_color", "raw", "image_rect_color", "image_rect")
+
+
+def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
+    """Every image topic that has a CameraInfo beside it.
+
+    Beside it means, for `/front/image_raw` or `/front/image_raw/compressed`, `/front/camera_info`; `camera_info`
+    below the image topic itself is taken too. One CameraInfo is one camera: where several images share it, the raw
+    one goes before the rectified, and CompressedImage before Image of the same base name. Depth and disparity images
+    are not cameras.
+
+    Args:
+        topics: types ('sensor_msgs/msg/Image' or 'sensor_msgs/Image') by topic name.
+
+    Returns:
+        topics by camera name, sorted by topic. The name is the end of the namespace, with as many parts as it takes
+        to tell all cameras apart: `/camera/front/image` is `front`; `/left/rgb/image` and `/right/rgb/image` are
+        `left_rgb` and `right_rgb`.
+    """
+    kinds = {name: kind.replace("/msg/", "/") for name, kind in topics.items()}
+    infos = {name for name, kind in kinds.items() if kind == "sensor_msgs/CameraInfo"}
+    best: dict[str, tuple[tuple[int, bool, str], CameraTopics]] = {}
+    for name, kind in kinds.items():
+        if kind not in ("sensor_msgs/Image", "sensor_msgs/CompressedImage") or _is_depth(name):
+            continue
+        compressed = kind == "sensor_msgs/CompressedImage"
+        info = _info_beside(name, infos)
+        if info is None:
+            continue
+        last = _base(name).rpartition("/")[2].removesuffix("_compressed")
+        preference = _PREFERRED.index(last) if last in _PREFERRED else len(_PREFERRED)
+        candidate = (preference, not compressed, name), CameraTopics(name, info, compressed)
+        if info not in best or candidate[0] < best[info][0]:
+            best[info] = candidate
+    chosen = sorted((camera for _, camera in best.values()), key=lambda camera: camera.image)
+    return dict(zip(_names([camera.info for camera in chosen]), chosen, strict=True))
+
+
+def _info_beside(image: str, infos: set[str]) -> str | None:
+    base = _base(image)
+    for namespace in (base.rpartition("/")[0], image.rpartition("/")[0], base):
+        if f"{namespace}/camera_info" in infos:
+            return f"{namespace}/camera_info"
+    return None
+
+
+def _base(image: str) -> str:
+    return image.removesuffix("/compressed")
+
+
+def _is_depth(name: str) -> bool:
+    return any("depth" in part or "disparity" in part for part in name.lower().split("/"))
+
+
+def _names(infos: list[str]) -> list[str]:
+    parts = [info.split("/")[:-1] for info in infos]
+    parts = [[part for part in namespace if part] or ["camera"] for namespace in parts]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["_".join(namespace[-length:]) for namespace in parts]
+        if len(set(names)) == len(names):
+            return names
+    return ["/".join(namespace) for namespace in parts]  # only slashes tell them apart
