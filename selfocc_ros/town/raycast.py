@@ -33,15 +33,16 @@ class TiledCamera:
     """Rays of one camera model in tile order, on one device.
 
     directions (T, P, 3) unit vectors in the camera frame; planes (T, 4, 3) inward normals of the tiles'
-    side planes; pixel angle (T, P) in radians; ``order`` (H*W,) maps image pixels into the tiles.
+    side planes; pixel angle (T, P) in radians; ``order`` (H*W,) maps image pixels into the tiles. All rays
+    lie within ``half_angle`` radians of ``axis`` (3,) in the camera frame.
     """
 
     directions: Tensor
     planes: Tensor
     angle: Tensor
     order: Tensor
-    width: int
-    height: int
+    axis: np.ndarray
+    half_angle: float
 
 
 def tile_camera(camera: CameraModel, device: torch.device) -> TiledCamera:
@@ -72,11 +73,12 @@ def tile_camera(camera: CameraModel, device: torch.device) -> TiledCamera:
         return torch.from_numpy(np.ascontiguousarray(array.reshape(shape))).to(device, torch.float32)
 
     tiles, pixels = rows * columns, TILE_W * TILE_H
-    # Index of each image pixel in the flattened (T, P) order.
-    order = np.empty(width * height, dtype=np.int64)
-    order[:] = number
-    return TiledCamera(put(tiled, (tiles, pixels, 3)), put(planes, (tiles, 4, 3)), put(angle, (tiles, pixels)),
-                       torch.from_numpy(order).to(device), width, height)
+    order = torch.from_numpy(np.ascontiguousarray(number)).to(device)
+    axis = rays.mean(axis=(0, 1))
+    axis /= np.linalg.norm(axis)
+    half_angle = float(np.arccos(np.clip((rays @ axis).min(), -1.0, 1.0))) + 0.02
+    return TiledCamera(put(tiled, (tiles, pixels, 3)), put(planes, (tiles, 4, 3)), put(angle, (tiles, pixels)), order,
+                       axis, half_angle)
 
 
 class TiledCameras:
@@ -109,14 +111,21 @@ class Packed:
     nearest: Tensor  # (M,) lower bound of the distance
 
 
-def pack(solids: Solids, origin: np.ndarray, device: torch.device) -> tuple[Packed, np.ndarray]:
-    """Solids within REACH of ``origin`` (3,), near to far, and their row numbers."""
+def pack(solids: Solids, origin: np.ndarray, axis: np.ndarray, half_angle: float,
+         device: torch.device) -> tuple[Packed, np.ndarray]:
+    """Solids within REACH of ``origin`` (3,) that touch the cone around ``axis`` (3,), near to far.
+
+    Returns them and their row numbers.
+    """
     offset = solids.centre - origin
     cos, sin = np.cos(solids.yaw), np.sin(solids.yaw)
     local = np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1)
     gap = np.linalg.norm(np.maximum(np.abs(local) - solids.size, 0.0), axis=1)
     gap = np.where(solids.sphere, np.linalg.norm(offset, axis=1) - solids.size[:, 0], gap)
-    rows = np.flatnonzero(gap < REACH)
+    away = np.linalg.norm(offset, axis=1)
+    spread = np.arcsin(np.clip(solids.radius / np.maximum(away, 1e-6), 0.0, 1.0))
+    around = np.arccos(np.clip(offset @ axis / np.maximum(away, 1e-6), -1.0, 1.0))
+    rows = np.flatnonzero((gap < REACH) & ((around < half_angle + spread) | (away < solids.radius)))
     rows = rows[np.argsort(gap[rows], kind="stable")]
 
     def put(array: np.ndarray) -> Tensor:
@@ -249,10 +258,18 @@ def cast_ground(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tu
     directions (n, 3) unit, world frame. Returns ray lengths (inf where none within GROUND_REACH), d, s and
     part (ROAD below the kerb line, PAVEMENT above it, KERB_FACE). The rays must start above the pavement.
     """
+    low = (directions[:, 2] < 0.03).nonzero(as_tuple=True)[0]  # no slope exceeds 3 %
+    length = torch.full_like(directions[:, 0], math.inf)
+    d_all, s_all, part_all = torch.zeros_like(length), torch.zeros_like(length), torch.zeros_like(length, dtype=torch.int64)
+    if len(low):
+        length[low], d_all[low], s_all[low], part_all[low] = _cast_low(ground, origin, directions[low])
+    return length, d_all, s_all, part_all
+
+
+def _cast_low(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dx, dy, dz = directions.unbind(-1)
     flat = torch.sqrt(dx * dx + dy * dy)
     ox, oy, oz = (float(value) for value in origin)
-    low = dz < 0.03 * flat
     t = torch.zeros_like(dz)
     for _ in range(3):  # slope-bounded steps: never beyond the first hit
         h, gx, gy = ground.height(ox + t * dx, oy + t * dy)
@@ -263,7 +280,7 @@ def cast_ground(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tu
         t = (t + (oz + t * dz - h) / fall).clamp(0.0, 2.0 * GROUND_REACH)
     h, gx, gy = ground.height(ox + t * dx, oy + t * dy)
     residual = (oz + t * dz - h).abs()
-    hit = low & (residual < 0.02) & (t < GROUND_REACH)
+    hit = (residual < 0.02) & (t < GROUND_REACH)
     # The same ray meets the raised surface a little earlier.
     early = (t - KERB_HEIGHT / (gx * dx + gy * dy - dz).clamp_min(1e-3)).clamp_min(0.0)
     d0, s0 = ground.road(ox + t * dx, oy + t * dy)

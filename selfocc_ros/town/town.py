@@ -119,14 +119,14 @@ class Town:
         pose = np.asarray(odom_from_camera, dtype=np.float64)
         tiled = self._cameras.of(camera)
         rotation = torch.from_numpy(np.ascontiguousarray(pose[:3, :3].T)).to(self.device, torch.float32)
-        directions = tiled.directions @ rotation
+        flat = tiled.directions.reshape(-1, 3) @ rotation
+        directions = flat.reshape(tiled.directions.shape)
         origin = pose[:3, 3]
-        flat = directions.reshape(-1, 3)
         ground = cast_ground(self._ground_map, origin, flat)
         table = self.solids(t_s)
-        packed, rows = pack(table, origin, self.device)
+        packed, rows = pack(table, origin, pose[:3, :3] @ tiled.axis, tiled.half_angle, self.device)
         shape = directions.shape[:2]
-        length, number = cast_solids(directions, tiled.planes @ rotation, packed, ground[0].reshape(shape))
+        length, number = cast_solids(directions, (tiled.planes.reshape(-1, 3) @ rotation).reshape(-1, 4, 3), packed, ground[0].reshape(shape))
         hits = first_hits(flat, length.reshape(-1), number.reshape(-1), ground, tiled.angle.reshape(-1))
         near = table.take(rows)
         depth = (hits.length * tiled.directions.reshape(-1, 3)[:, 2])[tiled.order]
