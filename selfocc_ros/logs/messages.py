@@ -65,7 +65,7 @@ def camera_info(stamp_ns: int, frame_id: str, camera: CameraModel) -> Any:
     """sensor_msgs/CameraInfo of a camera. R is the identity and P = [K 0]: nothing is rectified."""
     fields = {'pinhole': ('plumb_bob', (0.0,) * 5)}
     model, distortion = fields.get(camera.model, (camera.model, camera.distortion))
-    k = np.asarray(camera.matrix, np.float64)
+    k = np.array(camera.matrix, np.float64)
     return _make(
         CAMERA_INFO, header=header(stamp_ns, frame_id), height=camera.height, width=camera.width,
         distortion_model=model, d=np.array(distortion, np.float64), k=k.reshape(-1), r=np.eye(3).reshape(-1),

@@ -78,6 +78,11 @@ class BagWriter:
         # Closed on an error too: what was recorded up to then stays readable.
         self.close()
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics added so far."""
+        return tuple(self._topics)
+
     def add_topic(self, topic: str, kind: str, latched: bool = False, reliable: bool = True) -> None:
         """Declare a topic before its first message.
 

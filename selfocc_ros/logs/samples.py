@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples out of a recording: the offline path of training, replay and evaluation.
+
+The synchroniser, the transform tree and `gather_sample` are those of the live node, so both see the same images and
+poses. Where the node waits for transforms newer than an image, the recording's transforms are read ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
+from selfocc_ros.geometry.transforms import TransformTree
+from selfocc_ros.logs.convert import camera_frame, camera_model, feed
+from selfocc_ros.logs.reader import Bag
+from selfocc_ros.logs.records import BagError
+from selfocc_ros.sensing.discovery import CameraTopics, find_cameras
+from selfocc_ros.sensing.frames import CameraFrame, RigSample
+from selfocc_ros.sensing.gather import gather_sample
+from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
+
+TF_AHEAD_S = 2.0
+"""Transforms are read this far ahead of the images, in receive time: more than the node ever waits for one."""
+
+_HISTORY_S = 15.0
+_TF_TYPE = "tf2_msgs/msg/TFMessage"
+
+
+class SampleReader:
+    """Reads one recording as the node would hear it.
+
+    Args:
+        path: a recording that `Bag` reads.
+        cameras: "auto" (every image topic with a CameraInfo beside it), or names or image topics of cameras.
+        base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
+
+    Attributes:
+        cameras: topics by camera name, known from the start.
+        models: calibrations by camera, as of the last set.
+        tree: the transforms.
+        calibration_problems: one sentence per camera whose CameraInfo cannot be used.
+        transform_problems: one sentence per broken transform (parent, child).
+        damage: what of the recording could not be read, once `samples` has come to its end.
+
+    Raises BagError if nothing is readable, or no camera is found.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        cameras: str | Sequence[str] = "auto",
+        base_frame: str = "base_link",
+        fixed_frame: str = "odom",
+        max_skew_s: float = 0.055,
+        max_wait_s: float = 0.2,
+    ) -> None:
+        self.path = Path(path)
+        self.base_frame, self.fixed_frame = base_frame, fixed_frame
+        with Bag(self.path) as bag:
+            self.topics = bag.topics()
+            self.damage = bag.damage
+        found = find_cameras({name: info.type for name, info in self.topics.items()})
+        self.cameras = _choose(found, cameras, self.path)
+        self.tree = TransformTree(history_s=_HISTORY_S)
+        self.models: dict[str, CameraModel] = {}
+        self.calibration_problems: dict[str, str] = {}
+        self.transform_problems: dict[tuple[str, str], str] = {}
+        self._sync: RigSynchronizer[CameraFrame] | None = None
+        if self.cameras:
+            self._sync = RigSynchronizer(list(self.cameras), max_skew_s=max_skew_s, max_wait_s=max_wait_s)
+
+    def samples(
+        self,
+        stamps: Collection[int] | None = None,
+        on_frame: Callable[[CameraFrame, int], None] | None = None,
+        keep_empty: bool = False,
+    ) -> Iterator[RigSample]:
+        """The samples in the order of their stamps; a reader can be walked once.
+
+        Args:
+            stamps: only samples with these reference stamps (ns); the others are passed over at little cost.
+            on_frame: called with each image as it comes, and its receive time.
+            keep_empty: also samples of which no camera can be used (`problems` says why); the node skips them.
+        """
+        if self._sync is None:
+            return
+        wanted = None if stamps is None else frozenset(stamps)
+        image_topics = {topics.image: name for name, topics in self.cameras.items()}
+        info_topics = {topics.info: name for name, topics in self.cameras.items()}
+        with ExitStack() as stack:
+            bag, ahead = stack.enter_context(Bag(self.path)), stack.enter_context(Bag(self.path))
+            self._prefetch(bag, info_topics)
+            transforms = self._transforms_ahead(ahead)
+            for topic, receive_ns, msg in bag.messages([*image_topics, *info_topics]):
+                if topic in info_topics:
+                    self._calibrate(info_topics[topic], topic, msg)
+                    continue
+                frame = camera_frame(image_topics[topic], msg)
+                if on_frame is not None:
+                    on_frame(frame, receive_ns)
+                sets = self._sync.push(frame.camera, frame.stamp_ns, frame)
+                if sets:
+                    transforms(receive_ns)
+                yield from self._gather(sets, wanted, keep_empty)
+            transforms(None)
+            yield from self._gather(self._sync.flush(), wanted, keep_empty)
+            self.damage = self.damage or bag.damage
+
+    def _gather(
+        self, sets: list[FrameSet[CameraFrame]], wanted: frozenset[int] | None, keep_empty: bool
+    ) -> Iterator[RigSample]:
+        for frame_set in sets:
+            if wanted is not None and frame_set.stamp_ns not in wanted:
+                continue
+            sample = gather_sample(frame_set, self.models, {}, self.tree, self.base_frame, self.fixed_frame)
+            if sample.frames or keep_empty:
+                yield sample
+
+    def _prefetch(self, bag: Bag, info_topics: Mapping[str, str]) -> None:
+        """Learn each camera's first calibration, so that an image recorded just before it is not lost."""
+        unknown = set(info_topics)
+        for topic, _, msg in bag.messages(list(info_topics)):
+            if topic in unknown:
+                self._calibrate(info_topics[topic], topic, msg)
+                unknown.discard(topic)
+            if not unknown:
+                return
+
+    def _calibrate(self, camera: str, topic: str, msg: Any) -> None:
+        try:
+            self.models[camera] = camera_model(msg, topic)
+            self.calibration_problems.pop(camera, None)
+        except CalibrationError as error:
+            self.models.pop(camera, None)
+            self.calibration_problems[camera] = str(error)
+
+    def _transforms_ahead(self, bag: Bag) -> Callable[[int | None], None]:
+        """Feeds all static transforms now; returns what feeds the others up to TF_AHEAD_S after a receive time."""
+        topics = [name for name, info in bag.topics().items() if info.type == _TF_TYPE]
+        static = [name for name in topics if name.rpartition("/")[2] == "tf_static"]
+        for _, _, msg in bag.messages(static):
+            self._feed(msg, static=True)
+        timed = bag.messages([name for name in topics if name not in static])
+        waiting: list[Any] = []
+
+        def advance(receive_ns: int | None) -> None:
+            limit = None if receive_ns is None else receive_ns + round(TF_AHEAD_S * 1e9)
+            while True:
+                item = waiting.pop() if waiting else next(timed, None)
+                if item is None:
+                    return
+                if limit is not None and item.receive_ns > limit:
+                    waiting.append(item)
+                    return
+                self._feed(item.msg, static=False)
+
+        return advance
+
+    def _feed(self, msg: Any, static: bool) -> None:
+        for transform in msg.transforms:
+            try:
+                # One at a time: a broken transform must not take the others of its message with it.
+                feed(self.tree, SimpleNamespace(transforms=[transform]), static)
+            except SelfOccError as error:
+                edge = (transform.header.frame_id, transform.child_frame_id)
+                self.transform_problems.setdefault(edge, f"the transform {edge[0]} <- {edge[1]} is left out: {error}")
+
+
+def iterate_samples(
+    path: str | Path,
+    cameras: str | Sequence[str] = "auto",
+    base_frame: str = "base_link",
+    fixed_frame: str = "odom",
+    max_skew_s: float = 0.055,
+    max_wait_s: float = 0.2,
+    stamps: Collection[int] | None = None,
+) -> Iterator[RigSample]:
+    """The samples of a recording in the order of their stamps: what the node would work on if it were fast enough.
+
+    Args:
+        path: a recording: rosbag2 directory, .mcap, .db3 or ROS 1 .bag.
+        cameras: "auto", or names or image topics of cameras.
+        base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
+        stamps: only samples with these reference stamps (ns).
+
+    Raises:
+        BagError: if the recording cannot be read or has no (such) camera.
+    """
+    reader = SampleReader(path, cameras, base_frame, fixed_frame, max_skew_s, max_wait_s)
+    if not reader.cameras:
+        raise BagError(f"{path} has no camera: expected an image topic with a CameraInfo beside it")
+    yield from reader.samples(stamps)
+
+
+def _choose(found: Mapping[str, CameraTopics], wanted: str | Sequence[str], path: Path) -> dict[str, CameraTopics]:
+    """The cameras asked for, by name or image topic."""
+    entries = [wanted] if isinstance(wanted, str) else list(wanted)
+    if entries == ["auto"]:
+        return dict(found)
+    chosen = {}
+    for entry in entries:
+        topic = "/" + entry.strip("/").removesuffix("/compressed")
+        name = next((n for n, t in found.items() if entry == n or topic == t.image.removesuffix("/compressed")), None)
+        if name is None:
+            raise BagError(f"{path} has no camera {entry!r}, found {', '.join(found) or 'none'}")
+        chosen[name] = found[name]
+    return chosen
