@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera side of the node: finds cameras in the graph, subscribes, and hands complete sets of images on.
+
+Everything here runs on the executor's thread and is short: a callback stores a message, and the synchroniser, which
+only looks at stamps, says whether a set has become complete. Work on a set happens elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
+from selfocc_ros.ros import qos
+from selfocc_ros.ros.compat import incompatible_qos_callback
+from selfocc_ros.ros.parameters import NodeParameters
+from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.watch import CameraWatch
+from selfocc_ros.sensing.discovery import find_cameras
+from selfocc_ros.sensing.frames import CameraFrame, DecodeError, camera_from_info, frame_from_message
+from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
+
+_KINDS = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"}
+
+Sets = list[FrameSet[CameraFrame]]
+
+
+class CameraInputs:
+    """Subscribes to the cameras of the rig and calls `on_sets` with the sets of images that became complete.
+
+    Args:
+        node: the node that subscribes.
+        parameters: cameras, max_skew and max_wait.
+        status: told what arrives and what does not.
+        complain: tells a problem once.
+        on_sets: gets the complete sets, oldest first.
+        on_jump: called when the stamps of a camera jump back, with the seconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        status: Status,
+        complain: Complaints,
+        on_sets: Callable[[Sets], None],
+        on_jump: Callable[[float], None],
+    ) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._status = status
+        self._complain = complain
+        self._on_sets = on_sets
+        self._on_jump = on_jump
+        self._watch = CameraWatch(parameters.cameras)
+        self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
+        self._infos: dict[str, tuple[Any, ...]] = {}
+        self._models: dict[str, CameraModel] = {}
+        self._synchronizer: RigSynchronizer[CameraFrame] | None = None
+        self._newest_ns = 0
+        self._idle_s = 0.0
+
+    def models(self) -> dict[str, CameraModel]:
+        """The calibrations known now, by camera; a copy, for another thread."""
+        return dict(self._models)
+
+    def look(self, now_s: float) -> None:
+        """Compare the ROS graph with the rig and follow it; call about twice a second."""
+        published = {
+            topic: kinds[0]
+            for topic, kinds in self._node.get_topic_names_and_types()
+            if kinds[0] in _KINDS and self._node.count_publishers(topic)
+        }
+        found = find_cameras(published)
+        if self._watch.update(found, now_s):
+            self._configure()
+        for name, topics in self._watch.cameras.items():
+            self._subscribe(topics.image, CompressedImage if topics.compressed else Image, self._image, name)
+            self._subscribe(topics.info, CameraInfo, self._info, name)
+        self._status.set_waiting(self._wanting(published, list(found)))
+
+    def poll(self, elapsed_s: float) -> None:
+        """Release sets whose cameras are late; call every `elapsed_s` seconds or so.
+
+        Stamps are the clock of the synchroniser. When images stop, time goes on in steps of this call and not by
+        any wall clock, so that a stalled machine does not mistake messages that wait in a queue for missing ones.
+        """
+        if self._synchronizer is not None and self._newest_ns:
+            self._idle_s += elapsed_s
+            self._deliver(self._synchronizer.poll(self._newest_ns + round(self._idle_s * 1e9)))
+
+    def _configure(self) -> None:
+        cameras = self._watch.cameras
+        self._node.get_logger().info("cameras: " + ", ".join(f"{name} ({t.image})" for name, t in cameras.items()))
+        wanted = {topic for topics in cameras.values() for topic in (topics.image, topics.info)}
+        for topic in set(self._subscriptions) - wanted:
+            self._node.destroy_subscription(self._subscriptions.pop(topic)[0])
+        for name in set(self._models) - set(cameras):
+            del self._models[name], self._infos[name]
+        self._status.set_cameras({name: (topics.image, topics.info) for name, topics in cameras.items()})
+        self._newest_ns = 0
+        self._synchronizer = RigSynchronizer(
+            list(cameras), max_skew_s=self._parameters.max_skew, max_wait_s=self._parameters.max_wait
+        )
+
+    def _subscribe(self, topic: str, kind: Any, callback: Callable[[str, Any], None], camera: str) -> None:
+        """Subscribe as the publishers offer; again if they have changed, for instance after a restart."""
+        depth = qos.INFO_DEPTH if kind is CameraInfo else qos.IMAGE_DEPTH
+        offered = qos.offered(self._node, topic, depth)
+        current = self._subscriptions.get(topic)
+        if offered is None or (current is not None and qos.same(current[1], offered)):
+            return
+        if current is not None:
+            self._node.destroy_subscription(current[0])
+        events = incompatible_qos_callback(partial(self._mismatch, camera, topic))
+        subscription = self._node.create_subscription(
+            kind, topic, partial(callback, camera), offered, event_callbacks=events
+        )
+        self._subscriptions[topic] = (subscription, offered)
+
+    def _image(self, camera: str, message: Any) -> None:
+        synchronizer = self._synchronizer
+        if synchronizer is None or camera not in self._watch.cameras:
+            return
+        try:
+            frame = frame_from_message(camera, message)
+        except DecodeError as error:
+            self._status.image(camera, 0, str(error))
+            self._complain((camera, "image"), str(error))
+            return
+        self._status.image(camera, frame.stamp_ns)
+        jumps, ignored = synchronizer.jumps, synchronizer.ignored
+        sets = synchronizer.push(camera, frame.stamp_ns, frame)
+        if synchronizer.jumps > jumps:
+            self._on_jump((self._newest_ns - frame.stamp_ns) * 1e-9)
+            self._newest_ns = 0
+        if synchronizer.ignored == ignored and frame.stamp_ns > self._newest_ns:
+            self._newest_ns, self._idle_s = frame.stamp_ns, 0.0
+        self._deliver(sets)
+
+    def _deliver(self, sets: Sets) -> None:
+        if sets:
+            self._on_sets(sets)
+
+    def _info(self, camera: str, message: Any) -> None:
+        content = (
+            message.width, message.height, tuple(message.k), tuple(message.d), message.distortion_model,
+            message.binning_x, message.binning_y, tuple(message.p), str(message.roi),
+        )  # fmt: skip
+        # Compared as text: NaN is not equal to itself, and would be looked at again with every message.
+        if repr(content) == repr(self._infos.get(camera)):
+            return
+        known = camera in self._infos
+        self._infos[camera] = content
+        self._models.pop(camera, None)
+        try:
+            self._models[camera] = camera_from_info(message, self._watch.cameras[camera].rectified)
+        except CalibrationError as error:
+            sentence = f"{self._watch.cameras[camera].info}: {error}"
+            self._status.calibration(camera, sentence)
+            self._complain((camera, "calibration"), f"camera '{camera}' is left out: {sentence}")
+            return
+        self._status.calibration(camera)
+        if known:
+            self._node.get_logger().info(f"camera '{camera}': the calibration has changed and is taken over")
+
+    def _mismatch(self, camera: str, topic: str, event: Any) -> None:
+        sentence = (
+            f"{topic}: a publisher offers a QoS that this subscription cannot match "
+            f"(policy {getattr(event, 'last_policy_kind', 'unknown')!s}), its messages do not arrive"
+        )
+        self._status.problem(camera, "qos", sentence)
+        self._complain((topic, "qos"), sentence)
+
+    def _wanting(self, published: dict[str, str], found: list[str]) -> list[str]:
+        out = [
+            f"camera {entry!r} of parameter cameras: no such image topic with a CameraInfo beside it "
+            f"(there are: {', '.join(found) or 'none'})"
+            for entry in self._watch.missing
+        ]
+        if not found and not self._watch.cameras:
+            images = [topic for topic, kind in published.items() if not kind.endswith("CameraInfo")]
+            out.append(
+                f"a CameraInfo beside one of the image topics {', '.join(images)}" if images else "any image topic"
+            )
+        return out

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node `selfocc`: camera images and transforms in, occupancy out.
+
+Publishes `~/occupancy_grid`, `~/occupied_points` and /diagnostics; parameters are described in `parameters.py`,
+which cameras it takes in `watch.py`. Subscriptions only store; one thread of its own does the work (`pipeline.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+
+from selfocc_ros.geometry.transforms import TransformTree
+from selfocc_ros.geometry.voxels import OccupancyVolume
+from selfocc_ros.ros import messages, qos
+from selfocc_ros.ros.compat import SHUTDOWN, shut_down
+from selfocc_ros.ros.diagnostics import diagnostics
+from selfocc_ros.ros.inputs import CameraInputs
+from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
+from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
+from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.transforms import TransformListener
+
+LOOK_S = 0.5
+POLL_S = 0.05
+DIAGNOSE_S = 1.0
+REPORT_S = 5.0
+REPORT_IDLE_S = 30.0
+
+PredictorFactory = Callable[[NodeParameters], PredictorLike]
+
+
+def load_predictor(parameters: NodeParameters) -> PredictorLike:
+    """The trained network that the parameters name; imports torch, which takes seconds."""
+    from selfocc_ros.runtime.predictor import Predictor
+
+    return Predictor.from_checkpoint(
+        parameters.checkpoint or "default", device=parameters.device, ground_z=parameters.ground_z
+    )
+
+
+class OccupancyNode(Node):
+    """Wires the parts together; `close` ends the working thread.
+
+    Args:
+        predictor_factory: makes what predicts; tests give a small one.
+
+    Raises:
+        ParameterError: a parameter has a value that cannot be used.
+    """
+
+    def __init__(self, predictor_factory: PredictorFactory = load_predictor) -> None:
+        super().__init__("selfocc")
+        self._log = self.get_logger()
+        self._parameters = Parameters(self)
+        for warning in self._parameters.warnings:
+            self._log.warning(warning)
+        values = self._parameters.values
+
+        self._points = self.create_publisher(PointCloud2, "~/occupied_points", qos.POINTS)
+        self._grid = self.create_publisher(OccupancyGrid, "~/occupancy_grid", qos.GRID)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+
+        self._status = Status()
+        self._complain = Complaints(self._log.warning)
+        self._tree = TransformTree()
+        self._inputs = CameraInputs(
+            self,
+            values,
+            self._status,
+            self._complain,
+            on_sets=lambda sets: self._pipeline.offer(sets),
+            on_jump=self._start_afresh,
+        )
+        self._pipeline = Pipeline(
+            load=lambda: predictor_factory(values),
+            models=self._inputs.models,
+            tree=self._tree,
+            parameters=lambda: self._parameters.values,
+            publish=self._publish,
+            status=self._status,
+            complain=self._complain,
+        )
+        self._listener = TransformListener(self, self._tree, self._log.warning)
+
+        # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_S, lambda: self._inputs.look(self._now_s()), clock=self._steady)
+        self.create_timer(POLL_S, lambda: self._inputs.poll(POLL_S), clock=self._steady)
+        self.create_timer(POLL_S, self._tell_change, clock=self._steady)
+        self.create_timer(DIAGNOSE_S, self._diagnose, clock=self._steady)
+        self.create_timer(1.0, self._report, clock=self._steady)
+        self._told_state = ""
+        self._told_line, self._told_s = "", self._now_s() - REPORT_S
+        self._pipeline.start()
+
+    def close(self) -> None:
+        """End the working thread; the node publishes nothing afterwards."""
+        if not self._pipeline.stop():
+            self._log.warning("the working thread did not end in time")
+
+    def _now_s(self) -> float:
+        return float(self._steady.now().nanoseconds) * 1e-9
+
+    def _publish(self, volume: OccupancyVolume, stamp_ns: int) -> None:
+        values = self._parameters.values
+        frame = values.base_frame
+        self._points.publish(messages.occupied_points(volume, stamp_ns, frame, values.ground_z))
+        self._grid.publish(messages.occupancy_grid(volume, stamp_ns, frame, values.height_band, values.ground_z))
+
+    def _start_afresh(self, seconds: float) -> None:
+        """Image stamps have jumped back: drop the set that waits. Synchroniser and tree notice by themselves."""
+        self._pipeline.forget()
+        self._log.info(f"time went back by {seconds:.1f} s (a recording that starts again?): starting afresh")
+
+    def _diagnose(self) -> None:
+        snapshot = self._status.snapshot()
+        self._told_state = snapshot.state
+        self._diagnostics.publish(diagnostics(self.get_name(), snapshot, self.get_clock().now().to_msg()))
+
+    def _tell_change(self) -> None:
+        """A change of state goes out at once: others wait for `ready`."""
+        snapshot = self._status.snapshot()
+        if snapshot.state != self._told_state:
+            if snapshot.state == "ready":
+                self._log.info("ready")
+            elif snapshot.state == "error":
+                self._log.error(f"the node cannot work: {snapshot.reason}")
+            self._diagnose()
+
+    def _report(self) -> None:
+        """The log line: every 5 s while there is something to tell, every 30 s while nothing changes."""
+        snapshot = self._status.snapshot()
+        line, age_s = snapshot.line(), self._now_s() - self._told_s
+        patience_s = REPORT_IDLE_S if line == self._told_line else REPORT_S
+        if age_s >= patience_s:
+            self._log.info(line)
+            self._told_line, self._told_s = line, self._now_s()
+
+
+def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:
+    """Run the node until SIGINT or SIGTERM; returns the exit status."""
+    rclpy.init(args=list(sys.argv if argv is None else argv))
+    node: OccupancyNode | None = None
+    try:
+        node = OccupancyNode(predictor_factory)
+        rclpy.spin(node)
+    except SHUTDOWN:
+        pass
+    except ParameterError as error:
+        rclpy.logging.get_logger("selfocc").fatal(str(error))
+        return 2
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        shut_down()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service: what we offer, and how subscriptions follow what publishers offer.
+
+A best-effort subscription matches every publisher but loses most large messages (fragments of a 4 MB image rarely all
+arrive); a reliable one never matches a best-effort publisher. So a subscription takes the publisher's own reliability.
+"""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+IMAGE_DEPTH = 5
+INFO_DEPTH = 2
+TF_DEPTH = 500
+
+
+def profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    """A keep-last profile; `latched` is transient_local: late subscribers get the last `depth` messages."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+#: Nav2's static layer wants the latched grid; RViz's volatile subscription matches it too.
+GRID = profile(1, latched=True)
+POINTS = profile(5)
+DIAGNOSTICS = profile(10)
+TF = profile(TF_DEPTH)
+TF_STATIC = profile(TF_DEPTH, latched=True)
+
+
+def offered(node: Node, topic: str, depth: int) -> QoSProfile | None:
+    """The profile for a subscription to `topic` that every present publisher matches, or None without a publisher.
+
+    Reliable if all publishers are reliable, latched if all are latched: the strongest that still matches everybody.
+    """
+    offers = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
+    if not offers:
+        return None
+    return profile(
+        depth,
+        reliable=all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers),
+        latched=all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers),
+    )
+
+
+def same(one: QoSProfile, other: QoSProfile) -> bool:
+    """Whether two profiles ask for the same reliability and durability."""
+    return one.reliability == other.reliability and one.durability == other.durability

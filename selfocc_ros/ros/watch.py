@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides which cameras the node listens to, from what the ROS graph shows over time. No rclpy in here.
+
+The graph fills up bit by bit when publishers start, so a choice counts only once it has stood still:
+
+- `auto`: every image topic with a CameraInfo beside it, once nothing was added for `SETTLE_S`. Cameras that appear
+  later are added the same way. Cameras whose publishers are gone leave the rig after `LEAVE_S`, unless none would be
+  left: then the node keeps its rig and waits for them to come back.
+- a list: all of them as soon as they are there; after `START_S` those that are there, and the others when they appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from selfocc_ros.sensing.discovery import CameraTopics
+
+AUTO = ("auto",)
+SETTLE_S = 1.0
+LEAVE_S = 5.0
+START_S = 5.0
+
+Cameras = dict[str, CameraTopics]
+
+
+class CameraWatch:
+    """Follows the graph through `update`; `cameras` is the current choice.
+
+    Args:
+        wanted: ("auto",) or names of cameras, image topics or the namespaces that both topics of a camera share.
+    """
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self.auto = tuple(wanted) == AUTO
+        self.wanted = tuple(wanted)
+        self.cameras: Cameras = {}
+        self.missing: tuple[str, ...] = () if self.auto else self.wanted
+        self._candidate: Cameras = {}
+        self._since_s = 0.0
+
+    def update(self, found: Mapping[str, CameraTopics], now_s: float) -> bool:
+        """Take note of the cameras that have publishers now; True when `cameras` has changed.
+
+        Args:
+            found: cameras by name.
+            now_s: any clock in seconds that does not jump.
+        """
+        candidate, self.missing = (dict(found), ()) if self.auto else choose(found, self.wanted)
+        if candidate != self._candidate:
+            self._candidate, self._since_s = candidate, now_s
+        if not candidate or candidate == self.cameras:
+            return False
+        if now_s - self._since_s < self._patience_s():
+            return False
+        self.cameras = candidate
+        return True
+
+    def _patience_s(self) -> float:
+        if any(name not in self._candidate for name in self.cameras):
+            return LEAVE_S
+        if self.auto:
+            return SETTLE_S
+        return START_S if self.missing and not self.cameras else 0.0
+
+
+def choose(found: Mapping[str, CameraTopics], wanted: Sequence[str]) -> tuple[Cameras, tuple[str, ...]]:
+    """The cameras that `wanted` means, in its order, and the entries that mean none of those found."""
+    chosen: Cameras = {}
+    missing = []
+    for entry in wanted:
+        match = next((name for name, topics in found.items() if _means(entry, name, topics)), None)
+        if match is None:
+            missing.append(entry)
+        else:
+            chosen[match] = found[match]
+    return chosen, tuple(missing)
+
+
+def _means(entry: str, name: str, topics: CameraTopics) -> bool:
+    """Whether the entry is the camera's name, image topic (with or without /compressed) or common namespace."""
+    image = topics.image.removesuffix("/compressed")
+    path = "/" + entry.strip("/")
+    bases = {topics.image, image, image.rpartition("/")[0], topics.info.rpartition("/")[0]}
+    return entry == name or path in bases
