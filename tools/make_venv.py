@@ -27,6 +27,7 @@ from build_underlay import ros_environment
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 STAMP = VENV / "selfocc.stamp"
+NAME = "selfocc_ros"
 
 # What a failed pip says -> what the user should read.
 REASONS = {
@@ -109,17 +110,39 @@ def run_step(what: str, command: list[str], env: dict[str, str]) -> None:
         raise InstallError(f"{what} failed: {reason}")
 
 
-def ros_script(env: dict[str, str]) -> str:
-    """Returns a shell script that sets what the wheels need, as they would by executing themselves once more."""
-    libraries = [str(VENV / "lib"), *(str(path) for path in sorted(VENV.glob("lib/python3*/site-packages/ros_*.libs")))]
-    settings = {
-        "AMENT_PREFIX_PATH": str(VENV),
-        "LD_LIBRARY_PATH": ":".join(libraries),
-        "_ROS_WHEELS_BOOTSTRAP_COMPLETE": env["_ROS_WHEELS_BOOTSTRAP_COMPLETE"],
-    }
-    lines = ["# Source this to use ROS 2 from .venv; tools/make_venv.py wrote it.", "unset PYTHONPATH"]
-    lines += [f"export {name}='{value}'" for name, value in settings.items()]
+def ros_script(installed_ros: bool) -> str:
+    """Returns a shell script that makes ROS find this environment.
+
+    For the wheels it sets what they would set themselves by executing every interpreter once more; beside an installed
+    ROS it only adds the environment to the places where packages are looked for.
+    """
+    prefixes = f"'{VENV}'" + ("${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}" if installed_ros else "")
+    lines = ["# Source this to use ROS 2 and selfocc_ros from .venv; tools/make_venv.py wrote it."]
+    lines += [f"export AMENT_PREFIX_PATH={prefixes}"]
+    if not installed_ros:
+        libraries = [VENV / "lib", *sorted(VENV.glob("lib/python3*/site-packages/ros_*.libs"))]
+        lines += [
+            "unset PYTHONPATH",
+            f"export LD_LIBRARY_PATH='{':'.join(str(path) for path in libraries)}'",
+            "export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1",
+        ]
     return "\n".join([*lines, ""])
+
+
+def link_into_ament_index() -> None:
+    """Lets `ros2 launch selfocc_ros` and `ros2 run selfocc_ros` find the checkout.
+
+    An editable install leaves data files out, and pip knows nothing of lib/selfocc_ros, where ROS keeps executables.
+    """
+    links = {VENV / "share" / "ament_index" / "resource_index" / "packages" / NAME: ROOT / "resource" / NAME}
+    for name in ("package.xml", "launch", "config", "rviz"):
+        links[VENV / "share" / NAME / name] = ROOT / name
+    for name in ("selfocc", "occupancy_node", "bag_player"):
+        links[VENV / "lib" / NAME / name] = VENV / "bin" / name
+    for link, target in links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 
 
 def install(torch: str, installed_ros: bool) -> None:
@@ -134,12 +157,10 @@ def install(torch: str, installed_ros: bool) -> None:
     with constraints(installed_ros) as limits:
         what = f"installing {torch} and selfocc_ros[{extras}] into {VENV.name} (minutes, the first time)"
         run_step(what, [*pip, *limits, torch, "--editable", f".[{extras}]"], env)
-    if installed_ros:
-        script = f"# ROS 2 {os.environ['ROS_DISTRO']} is installed: nothing to set beyond its own setup.bash.\n"
-    else:
+    if not installed_ros:
         run_step("building tf2_msgs, which PyPI lacks", [python, str(ROOT / "tools" / "build_underlay.py")], env)
-        script = ros_script(env)
-    (VENV / "ros.sh").write_text(script, encoding="utf-8")
+    link_into_ament_index()
+    (VENV / "ros.sh").write_text(ros_script(installed_ros), encoding="utf-8")
 
 
 def main() -> int:

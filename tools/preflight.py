@@ -21,6 +21,7 @@ NEEDED_TEMPORARY_GB = 0.5
 
 
 def has_installed_ros():
+    # type: () -> bool
     """True if a ROS 2 is sourced and this interpreter can import its rclpy and tf2_msgs."""
     if not os.environ.get("ROS_DISTRO"):
         return False
@@ -33,6 +34,7 @@ def has_installed_ros():
 
 
 def find_program(names):
+    # type: (list[str]) -> str | None
     """Returns the path of the first of `names` that is on the PATH, or None."""
     for name in names:
         if os.path.dirname(name):
@@ -47,6 +49,7 @@ def find_program(names):
 
 
 def python_problem():
+    # type: () -> str | None
     """The interpreter itself: version, and what venv needs."""
     found = "%d.%d" % sys.version_info[:2]
     wanted = "Python %d.%d to %d.%d" % (OLDEST + NEWEST)
@@ -64,6 +67,7 @@ def python_problem():
 
 
 def disk_problem(folder):
+    # type: (str) -> str | None
     """Room for the environment in `folder` and for the build in the temporary folder."""
     import shutil
     import tempfile
@@ -76,6 +80,7 @@ def disk_problem(folder):
 
 
 def build_problem():
+    # type: () -> str | None
     """What building underlay/tf2_msgs against the wheels takes."""
     import sysconfig
 
@@ -100,6 +105,7 @@ def build_problem():
 
 
 def problem(folder, environment_exists=False):
+    # type: (str, bool) -> str | None
     """Returns the sentence, or None if the environment can be made in `folder`.
 
     Where the environment exists already its disk space is taken, so none is asked for.
@@ -113,6 +119,7 @@ def problem(folder, environment_exists=False):
 
 
 def main():
+    # type: () -> int
     if sys.argv[1:] == ["--python-only"]:
         # The Makefile asks this first, because an old Python cannot even read make_venv.py.
         found = python_problem()

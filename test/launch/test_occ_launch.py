@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""launch/occ.launch.py, where ROS's launch can be imported (an installed ROS; PyPI has no wheel of it)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Below this folder's own name: a bare `import launch` may find the repository's folder of launch files.
+pytest.importorskip("launch.actions", reason="ROS's launch is not installed here: PyPI has no wheel of it")
+pytest.importorskip("launch_ros.actions", reason="ROS's launch_ros is not installed here: PyPI has no wheel of it")
+
+ARGUMENTS = {"params_file", "checkpoint", "bag", "rviz", "use_sim_time", "namespace", "log_level"}
+
+# `ros2 launch FILE NAME:=VALUE ...`, without needing ros2cli.
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import AnyLaunchDescriptionSource
+arguments = [tuple(argument.split(":=", 1)) for argument in sys.argv[2:]]
+service = LaunchService(argv=sys.argv[2:])
+included = IncludeLaunchDescription(AnyLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def launch_file(repository: Path) -> Path:
+    return repository / "launch" / "occ.launch.py"
+
+
+def description(launch_file: Path) -> Any:
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    return get_launch_description_from_python_launch_file(str(launch_file))
+
+
+def start(launch_file: Path, log_folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    # A session of its own, so that a signal reaches the launch service alone, as it would from a supervisor.
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, str(launch_file), *arguments],
+        env=os.environ | {"ROS_LOG_DIR": str(log_folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Returns what the process printed up to the line with `text`, or all of it if it ends before."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            break
+    return "".join(lines)
+
+
+def test_the_arguments_are_listed_and_described(launch_file: Path) -> None:
+    arguments = description(launch_file).get_launch_arguments()
+    assert {argument.name for argument in arguments} == ARGUMENTS
+    for argument in arguments:
+        assert argument.description
+        assert argument.default_value is not None, f"{argument.name} must not have to be given"
+
+
+@pytest.mark.parametrize("argument", ["params_file", "checkpoint", "bag"])
+def test_a_file_that_is_not_there_is_named(argument: str, launch_file: Path, tmp_path: Path) -> None:
+    process = start(launch_file, tmp_path, f"{argument}:=/nowhere/x")
+    out, _ = process.communicate()
+    assert process.returncode == 1
+    assert f"launch argument {argument}:=/nowhere/x: there is no such file or folder" in out
+
+
+def test_it_starts_in_a_namespace_says_what_is_missing_and_ends_on_ctrl_c(launch_file: Path, tmp_path: Path) -> None:
+    process = start(launch_file, tmp_path, "namespace:=car", "rviz:=true")
+    try:
+        out = read_until(process, "[car.selfocc]")
+        if "rviz2 is not installed" not in out:
+            assert "rviz2" in out
+        # The node prints as soon as it is constructed; a moment later it spins.
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+    finally:
+        process.kill()
+    assert "process has finished cleanly" in rest, out + rest
+    assert "Traceback" not in rest
+    assert process.returncode == 0
