@@ -9,6 +9,7 @@ inverse is iterated until it is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +67,13 @@ class Brown:
         rise = polynomial.polyadd(self.numerator, polynomial.polymul(twice_u, self.numerator_slope))
         fall = polynomial.polymul(twice_u, polynomial.polymul(self.numerator, self.denominator_slope))
         slope = polynomial.polysub(polynomial.polymul(rise, self.denominator), fall)
-        self.max_radius_squared = min(_first_positive_root(slope), _first_positive_root(self.denominator))
+
+        def slopes(angles: FloatArray) -> FloatArray:
+            u = np.tan(angles) ** 2
+            return np.asarray(np.minimum(polynomial.polyval(u, slope), polynomial.polyval(u, self.denominator)))
+
+        turn = _first_fall(slopes, _WIDEST)
+        self.max_radius_squared = np.tan(turn) ** 2 if np.isfinite(turn) else np.inf
         """u = r^2 up to which the radial polynomial rises."""
 
     def distort(self, points: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
@@ -140,9 +147,8 @@ class Fisheye:
 
     def __init__(self, coefficients: tuple[float, ...]) -> None:
         self.polynomial = np.array([1.0, *coefficients])  # in t^2
-        slope = self.polynomial * (2.0 * np.arange(5) + 1.0)
-        self.slope = slope
-        self.max_angle = float(min(np.sqrt(_first_positive_root(slope)), np.pi))
+        self.slope = self.polynomial * (2.0 * np.arange(5) + 1.0)
+        self.max_angle = min(_first_fall(lambda angle: polynomial.polyval(angle**2, self.slope), np.pi), np.pi)
         """Angle off the axis (radians) up to which the radius rises."""
 
     def distort(self, points: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
@@ -176,14 +182,21 @@ class Fisheye:
         return directions
 
 
-def _first_positive_root(coefficients: FloatArray) -> float:
-    """Smallest positive real root of a polynomial (lowest power first), infinity if there is none."""
-    trimmed = polynomial.polytrim(coefficients)
-    if len(trimmed) < 2:
+def _first_fall(slopes: Callable[[FloatArray], FloatArray], end: float) -> float:
+    """The smallest angle below `end` at which a slope is no longer positive, infinity if there is none.
+
+    Found on a table and refined by bisection, because the roots of a polynomial whose last coefficients are nearly
+    zero, as calibrations have them, cannot be trusted.
+    """
+    angles = np.linspace(0.0, end, _TABLE)
+    falls = np.flatnonzero(~(slopes(angles) > 0.0))
+    if falls.size == 0:
         return float("inf")
-    roots = polynomial.polyroots(trimmed)
-    real = roots.real[(np.abs(roots.imag) <= 1e-9 * np.abs(roots)) & (roots.real > 0.0)]
-    return float(real.min()) if real.size else float("inf")
+    low, high = angles[falls[0] - 1], angles[falls[0]]
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slopes(np.array([middle]))[0] > 0.0 else (low, middle)
+    return float(low)
 
 
 def _rising(argument: FloatArray, value: FloatArray) -> tuple[FloatArray, FloatArray]:
