@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_ros.town import occupancy as truth
 from selfocc_ros.town.drive import Drive
 from selfocc_ros.town.ground_paint import GroundStyle
 from selfocc_ros.town.layout import Ground, crossings, static_things
@@ -89,6 +91,18 @@ class Town:
     def ground_height(self, points_xy: npt.ArrayLike) -> Array:
         """True height (...,) of the ground, pavements included, under points (..., 2) of odom, in metres."""
         return self.ground.height(points_xy)
+
+    def occupancy(self, grid: VoxelGrid, odom_from_base: npt.ArrayLike, t_s: float) -> npt.NDArray[np.uint8]:
+        """Occ3D classes (X, Y, Z) of every voxel that anything solid overlaps at a time; 17 elsewhere.
+
+        The grid is fixed to the frame ``odom_from_base`` (4, 4).
+        """
+        pose = np.asarray(odom_from_base, dtype=np.float64)
+        return truth.occupancy(grid, pose, self.ground, self.solids(t_s))
+
+    def above_ground(self, grid: VoxelGrid, odom_from_base: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Voxels (X, Y, Z) whose lower face is more than 0.3 m above the true ground under its centre."""
+        return truth.above_ground(grid, np.asarray(odom_from_base, dtype=np.float64), self.ground)
 
     @torch.no_grad()
     def render_tensors(self, camera: CameraModel, odom_from_camera: npt.ArrayLike, t_s: float,
