@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`selfocc check`: words for people, JSON for programs, an exit status for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from recorded_drives import write_drive
+
+from selfocc_ros.cli import main
+
+
+def test_a_sound_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_drive(tmp_path / "drive")
+    assert main(["check", str(path), "--json", str(tmp_path / "report.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "The node can run on this recording."
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
+
+
+def test_a_lacking_recording_is_no_failure_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_drive(tmp_path / "drive", infos=False)
+    assert main(["check", str(path), "--json", "-"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert report["advice"]
+
+
+def test_fault_unreadable_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "noise.mcap").write_bytes(b"noise" * 100)
+    assert main(["check", str(tmp_path / "noise.mcap")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("selfocc: ")
+    assert captured.err.count("\n") == 1
