@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,21 +135,24 @@ def score_occupancy(grid: VoxelGrid, predicted: Bools, true: Bools, mask: Bools,
     distance = np.hypot(centres[..., 0], centres[..., 1])[:, :, None]
     rings = tuple(
         count(predicted, true, seen_above & (distance >= near) & (distance < far))
-        for near, far in zip(RINGS_M[:-1], RINGS_M[1:], strict=True)
+        for near, far in pairwise(RINGS_M)
     )
     return OccupancyScore(count(predicted, true, mask), count(predicted, true, seen_above), rings)
 
 
-def score_depth(predicted: Floats, true: Floats, classes: NDArray[np.uint8]) -> DepthScore:
+def score_depth(
+    predicted: Floats, true: Floats, classes: NDArray[np.uint8], max_depth: float = MAX_DEPTH_M
+) -> DepthScore:
     """Score one image.
 
     Args:
         predicted: (H,W) z-depth in metres.
         true: (H,W) true z-depth, inf for sky.
         classes: (H,W) Occ3D class of what each pixel shows.
+        max_depth: pixels of a true depth from here on are not scored, metres.
     """
     near, far = PREDICTED_DEPTH_M
-    scored = (true > 0) & (true < MAX_DEPTH_M)
+    scored = (true > 0) & (true < max_depth)
     guess = np.clip(np.where(np.isfinite(predicted), predicted, far), near, far)[scored].astype(np.float64)
     truth = true[scored].astype(np.float64)
     errors = np.abs(guess - truth) / truth
