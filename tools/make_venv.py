@@ -135,8 +135,11 @@ def link_into_ament_index() -> None:
     An editable install leaves data files out, and pip knows nothing of lib/selfocc_ros, where ROS keeps executables.
     """
     links = {VENV / "share" / "ament_index" / "resource_index" / "packages" / NAME: ROOT / "resource" / NAME}
-    for name in ("package.xml", "launch", "config", "rviz"):
+    for name in ("package.xml", "config", "rviz"):
         links[VENV / "share" / NAME / name] = ROOT / name
+    # One by one, because `ros2 launch` does not look into a folder that is a link.
+    for path in (ROOT / "launch").glob("*.launch.py"):
+        links[VENV / "share" / NAME / "launch" / path.name] = path
     for name in ("selfocc", "occupancy_node", "bag_player"):
         links[VENV / "lib" / NAME / name] = VENV / "bin" / name
     for link, target in links.items():
