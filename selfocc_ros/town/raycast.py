@@ -9,6 +9,7 @@ than the next candidate. The same code runs on any device.
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -87,16 +88,18 @@ class TiledCameras:
     def __init__(self, device: torch.device, size: int = 32) -> None:
         self._device, self._size = device, size
         self._kept: OrderedDict[str, TiledCamera] = OrderedDict()
+        self._lock = threading.Lock()
 
     def of(self, camera: CameraModel) -> TiledCamera:
         """The tiled form of a camera."""
         key = camera.fingerprint()
-        if key not in self._kept:
-            self._kept[key] = tile_camera(camera, self._device)
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = tile_camera(camera, self._device)
+                if len(self._kept) > self._size:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 @dataclass(frozen=True)

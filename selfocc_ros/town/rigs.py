@@ -34,6 +34,7 @@ from selfocc_ros.configuration import ConfigError, from_mapping, nearest_hint, r
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import body_from_optical, pose_from_rpy
 from selfocc_ros.geometry.rig import CameraRig
+from selfocc_ros.resources import resource
 
 
 @dataclass(frozen=True)
@@ -144,17 +145,11 @@ def load_rig(name_or_path: str | Path) -> RigSpec:
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        path = _rig_folder() / f"{name_or_path}.yaml"
+        path = resource("config/rigs") / f"{name_or_path}.yaml"
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.yaml"))
             raise ConfigError(f"rig {str(name_or_path)!r} is neither a YAML file nor one of {', '.join(known)}.")
     return RigSpec.from_dict(read_yaml(path), str(path))
-
-
-def _rig_folder() -> Path:
-    from selfocc_ros.resources import resource
-
-    return resource("config/rigs")
 
 
 def random_rig(rng: np.random.Generator, width: int = 384, height: int = 216) -> RigSpec:

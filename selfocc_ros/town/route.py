@@ -142,7 +142,8 @@ class RoadMap:
     @staticmethod
     def of(route: Route, cell: float = 0.5) -> RoadMap:
         """Rasterise the strip of half-width BAND around the route."""
-        lower = route.xy.min(axis=0) - BAND - 4.0
+        # Whole multiples of the cell: a longer road gives the same nodes.
+        lower = np.floor((route.xy.min(axis=0) - BAND - 4.0) / cell) * cell
         size = np.ceil((route.xy.max(axis=0) + BAND + 4.0 - lower) / cell).astype(int) + 1
         d = np.full((size[1], size[0]), FAR_OFFSET, dtype=np.float32)
         s = np.zeros((size[1], size[0]), dtype=np.float32)
