@@ -17,7 +17,7 @@ LEVELS = 8
 FINE_TEXEL = 0.022
 """Metres per texel of the fine lookup; it repeats after 11 m, the coarse one after 92 m."""
 COARSE_TEXEL = 0.18
-RANDOMS = 4096
+RANDOMS = 65536
 
 
 def _filtered(rng: np.random.Generator, low: float, high: float, power: float) -> np.ndarray:
@@ -74,7 +74,8 @@ class Noise:
 
     def lattice(self, i: torch.Tensor, j: torch.Tensor, seed: torch.Tensor | int) -> torch.Tensor:
         """A random number in [0, 1) for every integer place (i, j) of the lattice numbered ``seed``."""
-        mixed = i.to(torch.int64) * 73856093 ^ j.to(torch.int64) * 19349663 ^ (
-            seed * 83492791 if isinstance(seed, int) else seed.to(torch.int64) * 83492791)
-        mixed = mixed ^ (mixed >> 13)
-        return self._table[(mixed * 2654435761 >> 7) & (RANDOMS - 1)]
+        # Small factors keep every sum below 2^31: 32-bit arithmetic is the same and fast everywhere.
+        number = (seed % 65521) * 2017 if isinstance(seed, int) else (seed.to(torch.int32) % 65521) * 2017
+        mixed = i.to(torch.int32) * 7919 + j.to(torch.int32) * 15013 + number
+        mixed = mixed ^ torch.bitwise_right_shift(mixed, 9)
+        return self._table[torch.bitwise_and(mixed, RANDOMS - 1).long()]

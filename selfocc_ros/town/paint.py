@@ -66,7 +66,7 @@ def facade(noise: Noise, hits: Hits) -> Tensor:
     u, v, fp, seed = hits.u, hits.v, hits.footprint, hits.seed
     storey, bay, shop, width = hits.parameters.unbind(-1)
     course = torch.floor(v / 0.3)
-    brick = noise.lattice(torch.floor(u / 0.62 + 0.5 * (course.to(torch.int64) & 1)), course, seed)
+    brick = noise.lattice(torch.floor(u / 0.62 + 0.5 * (course.to(torch.int32) & 1)), course, seed)
     joint = torch.minimum((v / 0.3 - course), 1.0 - (v / 0.3 - course)) * 0.3
     wall = hits.colour * _grey(1.0 + 0.16 * hits.coarse[:, 0] + 0.10 * hits.fine[:, 0]
                                + 0.38 * (brick - 0.5) * fade(fp, 0.45) - 0.25 * hits.coarse[:, 1]

@@ -230,7 +230,14 @@ class GroundMap:
         return GroundMap(terrain.waves, terrain.offset, torch.from_numpy(road.values)[None].to(device), road.lower,
                          road.cell, kerb)
 
-    def height(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def height(self, x: Tensor, y: Tensor) -> Tensor:
+        """Smooth height (n,) at x, y (n,)."""
+        total = torch.full_like(x, -self.offset)
+        for a, kx, ky, phase in self.waves:
+            total += a * torch.sin(kx * x + ky * y + phase)
+        return total
+
+    def height_and_slope(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Smooth height and its slope dh/dx, dh/dy at x, y (n,)."""
         total, gx, gy = torch.full_like(x, -self.offset), torch.zeros_like(x), torch.zeros_like(x)
         for a, kx, ky, phase in self.waves:
@@ -275,13 +282,13 @@ def _cast_low(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tupl
     ox, oy, oz = (float(value) for value in origin)
     t = torch.zeros_like(dz)
     for _ in range(3):  # slope-bounded steps: never beyond the first hit
-        h, gx, gy = ground.height(ox + t * dx, oy + t * dy)
+        h = ground.height(ox + t * dx, oy + t * dy)
         t = (t + (oz + t * dz - h) / (0.03 * flat - dz).clamp_min(1e-3)).clamp_max(2.0 * GROUND_REACH)
     for _ in range(3):  # Newton
-        h, gx, gy = ground.height(ox + t * dx, oy + t * dy)
+        h, gx, gy = ground.height_and_slope(ox + t * dx, oy + t * dy)
         fall = (gx * dx + gy * dy - dz).clamp_min(1e-3)
         t = (t + (oz + t * dz - h) / fall).clamp(0.0, 2.0 * GROUND_REACH)
-    h, gx, gy = ground.height(ox + t * dx, oy + t * dy)
+    h, gx, gy = ground.height_and_slope(ox + t * dx, oy + t * dy)
     residual = (oz + t * dz - h).abs()
     hit = (residual < 0.02) & (t < GROUND_REACH)
     # The same ray meets the raised surface a little earlier.

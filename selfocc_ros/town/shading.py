@@ -14,7 +14,8 @@ from selfocc_ros.town.moods import Mood, sky
 from selfocc_ros.town.noise import COARSE_TEXEL, FINE_TEXEL, Noise
 from selfocc_ros.town.objects import Label, Material, Solids
 from selfocc_ros.town.paint import PAINTERS, Hits
-from selfocc_ros.town.raycast import KERB_FACE, GroundMap, Packed
+from selfocc_ros.town.raycast import KERB_FACE, Packed
+from selfocc_ros.town.shadows import Shadows, driving
 
 GAMMA = 1.0 / 2.2
 
@@ -41,8 +42,8 @@ def first_hits(directions: Tensor, length: Tensor, solid: Tensor, ground: tuple[
 class Shader:
     """Colours and classes of hits in one town."""
 
-    def __init__(self, noise: Noise, ground: GroundMap, style: GroundStyle, mood: Mood, seed: int) -> None:
-        self._noise, self._ground, self._style, self._mood, self._seed = noise, ground, style, mood, seed
+    def __init__(self, noise: Noise, style: GroundStyle, mood: Mood, seed: int, shadows: Shadows) -> None:
+        self._noise, self._style, self._mood, self._seed, self._shadows = noise, style, mood, seed, shadows
 
     def labels(self, hits: RayHits, solids: Solids) -> Tensor:
         """Occ3D classes (n,) uint8."""
@@ -61,7 +62,7 @@ class Shader:
         solid = (hits.solid >= 0).nonzero(as_tuple=True)[0]
         void = (~finite).nonzero(as_tuple=True)[0]
         if len(ground):
-            colour[ground] = self._ground_colours(hits, ground, origin)
+            colour[ground] = self._ground_colours(hits, ground, origin, driving(solids, origin, device))
         if len(solid):
             colour[solid] = self._solid_colours(hits, solid, solids, packed)
         horizon = torch.tensor(mood.horizon, device=device)
@@ -79,18 +80,19 @@ class Shader:
         side = (1.0 + 0.07 * normals[:, 0] + 0.05 * normals[:, 1])[:, None]
         return normals.new_tensor(mood.ambient) * upward * side + normals.new_tensor(mood.sunlight) * sun
 
-    def _ground_colours(self, hits: RayHits, rows: Tensor, origin: np.ndarray) -> Tensor:
+    def _ground_colours(self, hits: RayHits, rows: Tensor, origin: np.ndarray, vehicles: Tensor) -> Tensor:
         direction, length = hits.directions[rows], hits.length[rows]
         place = direction * length[:, None] + direction.new_tensor(origin)
         x, y, z = place.unbind(-1)
         face = hits.part[rows] == KERB_FACE
         cosine = torch.where(face, 0.5, -direction[:, 2]).clamp_min(0.02)
-        footprint = length * hits.angle[rows] * cosine.rsqrt()
+        footprint = length * hits.angle[rows] * cosine**-0.65
         albedo = paint_ground(self._noise, self._style, x, y, z, hits.d[rows], hits.s[rows], hits.part[rows], footprint)
-        up = torch.zeros_like(place)
-        up[:, 2] = 1.0
-        light = self._light(up)
-        return albedo * torch.where(face[:, None], light * 0.7, light)
+        sun, close = self._shadows.at(x, y, vehicles)
+        mood = self._mood
+        ambient = (1.0 - 0.62 * close)[:, None] * albedo.new_tensor(mood.ambient)
+        sunlight = (1.0 - sun)[:, None] * (albedo.new_tensor(mood.sunlight) * mood.sun[2])
+        return albedo * (ambient + sunlight) * torch.where(face, 0.7, 1.0)[:, None]
 
     def _solid_colours(self, hits: RayHits, rows: Tensor, solids: Solids, packed: Packed) -> Tensor:
         device = hits.length.device

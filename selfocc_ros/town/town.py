@@ -23,6 +23,7 @@ from selfocc_ros.town.objects import Solids
 from selfocc_ros.town.raycast import GroundMap, TiledCameras, cast_ground, cast_solids, pack
 from selfocc_ros.town.route import CrossSection, RoadMap, Route
 from selfocc_ros.town.shading import Shader, first_hits
+from selfocc_ros.town.shadows import Shadows
 from selfocc_ros.town.terrain import Terrain
 from selfocc_ros.town.traffic import Traffic
 
@@ -81,7 +82,8 @@ class Town:
         self._noise = Noise(self.device)
         self._ground_map = GroundMap.of(self.terrain, self.ground.road, self.section.kerb, self.device)
         style = GroundStyle.random(stream(6), self.section, self.zebras, self.device)
-        self._shader = Shader(self._noise, self._ground_map, style, self.mood, self.seed)
+        self._shader = Shader(self._noise, style, self.mood, self.seed,
+                              Shadows.of(self.static, self.ground.road, self.mood, self.device))
         self._cameras = TiledCameras(self.device)
 
     def solids(self, t_s: float) -> Solids:
