@@ -29,6 +29,7 @@ class LiftLookup:
 
     Attributes:
         voxels: (M,) index of the voxel of each pair.
+        distances: (M,) metres between camera and voxel.
         pixels: (M, 4) rows of the flattened feature maps (camera, row, column) of the bilinear corners.
         pixel_weights: (M, 4).
         bins: (M, 8) rows of the flattened distance distribution (camera, row, column, bin).
@@ -37,6 +38,7 @@ class LiftLookup:
     """
 
     voxels: Tensor
+    distances: Tensor
     pixels: Tensor
     pixel_weights: Tensor
     bins: Tensor
@@ -65,7 +67,7 @@ def build_lookup(rig: RigTensors, points: Tensor, config: LiftingConfig, feature
     bin_weights = torch.cat([weights * w[:, None] for w in (1 - fb, fb)], dim=1)
     counts = torch.zeros(points.shape[0], device=points.device).index_add_(0, voxel, torch.ones_like(u))
     inverse = torch.where(counts > 0, 1.0 / counts.clamp(min=1.0), torch.zeros_like(counts))
-    return LiftLookup(voxel, rows, weights, bins, bin_weights, inverse[:, None])
+    return LiftLookup(voxel, distance, rows, weights, bins, bin_weights, inverse[:, None])
 
 
 def bin_distances(config: LiftingConfig, device: torch.device | str = "cpu") -> Tensor:

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictor: a synchronised sample of camera images in, occupancy out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
+from selfocc_ros.model.checkpoint import CheckpointInfo, load_checkpoint, shipped_checkpoint
+from selfocc_ros.model.config import ModelConfig
+from selfocc_ros.model.renderer import render
+from selfocc_ros.model.rig_tensors import RigTensors
+from selfocc_ros.model.scene import Scene
+from selfocc_ros.model.selfocc import RigCache, SelfOcc, occupancy_score
+from selfocc_ros.runtime.visibility import seen_voxels
+from selfocc_ros.sensing.frames import RigSample
+from selfocc_ros.sensing.preprocess import preprocess
+
+RENDER_CHUNK = 8192
+"""Rays rendered at once: bounds memory at a few hundred MB whatever the image size."""
+
+
+class DeviceError(SelfOccError, ValueError):
+    """The requested device is not there."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one sample.
+
+    Attributes:
+        stamp_ns: reference stamp of the sample.
+        volume: occupancy in base_link at that stamp; voxels on no line of sight are UNKNOWN.
+        scene: the continuous fields, in the ground frame (base_link lowered by ``ground_z``).
+        timings_s: seconds per stage: decode, geometry, encode, field.
+        failed: cameras whose image could not be used, with the reason.
+    """
+
+    stamp_ns: int
+    volume: OccupancyVolume
+    scene: Scene
+    timings_s: Mapping[str, float]
+    failed: Mapping[str, str]
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one.
+
+    Raises:
+        DeviceError: if CUDA is asked for and not available, or the name is unknown.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise DeviceError(f"device must be auto, cuda or cpu, found {name!r}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device cuda was asked for, but torch finds no CUDA device; use device auto or cpu.")
+    return torch.device(name)
+
+
+class Predictor:
+    """Owns network, device and the cached geometry of the rig. For one caller at a time."""
+
+    def __init__(
+        self, model: SelfOcc, device: str = "auto", ground_z: float = 0.0, info: CheckpointInfo | None = None
+    ) -> None:
+        """``ground_z``: height of the road in base_link, metres; 0 where base_link lies on the road."""
+        self.device = choose_device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.config: ModelConfig = model.config
+        self.ground_z = ground_z
+        self.info = info
+        self._fingerprint = ""
+        self._cache: RigCache | None = None
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path = "default", device: str = "auto", ground_z: float = 0.0) -> Predictor:
+        """Predictor of a checkpoint file; ``default`` is the one that comes with the package.
+
+        Raises:
+            CheckpointError: if the file is missing, damaged or foreign.
+            DeviceError: if the device is not there.
+        """
+        file = shipped_checkpoint() if str(path) in ("", "default") else Path(path)
+        model, info = load_checkpoint(file)
+        return cls(model, device, ground_z, info)
+
+    @torch.inference_mode()
+    def predict(self, sample: RigSample) -> Prediction:
+        """Occupancy of one sample.
+
+        Raises:
+            DecodeError: if none of its images can be used; single bad images are left out and named in ``failed``.
+        """
+        clock = _Stopwatch(self.device)
+        size = self.config.input
+        network_input = preprocess(sample, (size.width, size.height))
+        images = torch.from_numpy(network_input.images).to(self.device).permute(0, 3, 1, 2).float()
+        clock.lap("decode")
+        rig = network_input.rig.shifted(_lowered(self.ground_z))
+        fingerprint = rig.fingerprint()
+        tensors = RigTensors.from_rig(rig, self.device)
+        if fingerprint != self._fingerprint or self._cache is None:
+            self._cache = self.model.prepare(tensors)
+            self._fingerprint = fingerprint
+        clock.lap("geometry")
+        scene = self.model.encode(images, self._cache)
+        clock.lap("encode")
+        decision = self.config.decision
+        score = occupancy_score(scene.nodes, decision.lowest_corner) - decision.threshold
+        values = score.cpu().numpy().astype(np.float32)
+        state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
+        state[(state == FREE) & ~seen_voxels(self.model, scene, self._cache, tensors)] = UNKNOWN
+        volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values)
+        clock.lap("field")
+        return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed)
+
+    @torch.inference_mode()
+    def render_depth(
+        self, prediction: Prediction, camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1
+    ) -> NDArray[np.float32]:
+        """Rendered z-depth in metres at every ``stride``-th pixel: (ceil(height / stride), ceil(width / stride)).
+
+        Args:
+            camera: any camera, also one that the network did not see; distortion is honoured.
+            base_from_camera: (4, 4) its pose in base_link at the prediction's stamp.
+        """
+        local = camera.pixel_rays()[::stride, ::stride]
+        pose = _lowered(self.ground_z) @ base_from_camera
+        directions = torch.as_tensor(local @ pose[:3, :3].T, dtype=torch.float32, device=self.device).reshape(-1, 3)
+        origins = torch.as_tensor(pose[:3, 3], dtype=torch.float32, device=self.device).expand_as(directions)
+        samples = 2 * self.config.renderer.samples
+        parts = [
+            render(prediction.scene, o, d, self.config.renderer, samples=samples).expected_distance()
+            for o, d in zip(origins.split(RENDER_CHUNK), directions.split(RENDER_CHUNK), strict=True)
+        ]
+        distance = torch.cat(parts).cpu().numpy().reshape(local.shape[:2])
+        return np.asarray(distance * local[..., 2], dtype=np.float32)
+
+
+class _Stopwatch:
+    """Seconds per stage; waits for the device, since CUDA calls return early."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _lowered(ground_z: float) -> NDArray[np.float64]:
+    """Ground frame from base_link: the same axes, origin on the road."""
+    pose = np.eye(4)
+    pose[2, 3] = -ground_z
+    return pose
