@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training objective of one step, term by term."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfocc_ros.model.backbone import STRIDE
+from selfocc_ros.model.lifting import bin_distances
+from selfocc_ros.model.renderer import render, rendered_colour
+from selfocc_ros.model.scene import Scene
+from selfocc_ros.model.selfocc import SelfOcc
+from selfocc_training.config import LossConfig
+from selfocc_training.photometric import Views, colour_error, reprojection_loss, sample_images
+from selfocc_training.regularisers import eikonal_loss, hessian_loss
+from selfocc_training.steps import Step
+
+BEYOND = (1.5, 8.0, 60.0, 1000.0)
+"""Metres beyond the box at which light that the box lets through may come from; the last two are absolute."""
+
+
+def background_points(origins: Tensor, directions: Tensor, exits: Tensor) -> Tensor:
+    """Proposals (R, 4, 3) outside the box: just behind it, a little farther, far, and at infinity for a camera."""
+    far = [exits + BEYOND[0], exits + BEYOND[1], exits.clamp(min=BEYOND[2]), torch.full_like(exits, BEYOND[3])]
+    distances = torch.stack(far, dim=-1)
+    return origins[:, None] + directions[:, None] * distances[..., None]
+
+
+def training_losses(model: SelfOcc, step: Step, config: LossConfig, bfloat16: bool) -> dict[str, Tensor]:
+    """Unweighted terms of one step, by name as in ``LossConfig``."""
+    with torch.no_grad():
+        cache = model.prepare(step.rig)
+    with torch.autocast("cpu" if not step.images.is_cuda else "cuda", torch.bfloat16, enabled=bfloat16):
+        scene = model.encode(step.images, cache)
+    views, grid = step.views, step.grid
+    count, rays = len(views.rigs), grid.pixels.shape[0]
+    pixels = grid.pixels.expand(count, -1, -1)
+    origins, directions, _ = views.rigs.rays(pixels)
+    origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
+    rendered = render(scene, origins, directions, model.config.renderer, step.jitter)
+    points = origins[:, None] + directions[:, None] * rendered.distances[..., None]
+    beyond = background_points(origins, directions, rendered.exits)
+    terms = {
+        "reprojection": reprojection_loss(
+            views,
+            grid,
+            rendered.weights.reshape(count, rays, -1),
+            points.reshape(count, rays, -1, 3),
+            (rendered.left.reshape(count, rays), beyond.reshape(count, rays, -1, 3)),
+            config.auto_mask,
+        ),
+        "eikonal": eikonal_loss(scene.nodes, scene.spacing),
+        "hessian": hessian_loss(scene.nodes, scene.spacing),
+        "opacity": rendered.weights.sum(dim=-1).mean(),
+    }
+    if config.distances:
+        terms["distances"] = distance_loss(model, scene, step, config)
+    if config.rgb:
+        colour = rendered_colour(scene, rendered, origins, directions).reshape(count, rays, 3)
+        target = sample_images(views.images, pixels)
+        opacity = rendered.weights.sum(dim=-1).reshape(count, rays, 1)
+        terms["rgb"] = colour_error(colour * opacity + target * (1 - opacity), target, grid).mean()
+    return terms
+
+
+def distance_loss(model: SelfOcc, scene: Scene, step: Step, config: LossConfig) -> Tensor:
+    """Reprojection loss on the distance distributions that single images give for the current views."""
+    count = len(step.current_cameras)
+    views = Views(
+        step.views.images[:count],
+        step.views.sources[:count],
+        step.views.rigs.select(torch.arange(count)),
+        tuple(rig.select(torch.arange(count)) for rig in step.views.source_rigs),
+    )
+    log_distances = scene.log_distances[step.current_cameras]
+    height, width = log_distances.shape[-2:]
+    at = (step.grid.pixels + 0.5) / torch.tensor([width * STRIDE, height * STRIDE]) * 2 - 1
+    sampled = F.grid_sample(log_distances, at.expand(count, 1, -1, -1), align_corners=False, padding_mode="border")
+    weights = torch.softmax(sampled[:, :, 0].transpose(1, 2), dim=-1)
+    origins, directions, _ = views.rigs.rays(step.grid.pixels.expand(count, -1, -1))
+    distances = bin_distances(model.config.lifting, step.images.device)
+    points = origins.unsqueeze(2) + directions.unsqueeze(2) * distances[:, None]
+    return reprojection_loss(views, step.grid, weights, points, None, config.auto_mask)
+
+
+def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:
+    """Weighted sum of the terms."""
+    return torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()

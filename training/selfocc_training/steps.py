@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one training step sees: drawn from (seed, step) alone, so that a resume is just a step number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfocc_ros.model.rig_tensors import RigTensors
+from selfocc_training.config import DataConfig
+from selfocc_training.photometric import RayGrid, Views, ray_grid
+from selfocc_training.town_clips import Clip, base_rig
+
+# Reflection of the ground frame across the vehicle's long axis, and of an optical frame across its vertical plane.
+MIRROR_BASE = np.diag([1.0, -1.0, 1.0, 1.0])
+MIRROR_OPTICAL = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything that one step needs.
+
+    Attributes:
+        images: (N, 3, H, W) 0..255, network input, photometrically augmented.
+        rig: the N cameras of the network input.
+        views: views to render; the first ``current`` of them are cameras ``current_cameras`` of the input.
+        grid: rays of every view.
+        jitter: (V * R, 1) shift of each ray's sections.
+    """
+
+    images: Tensor
+    rig: RigTensors
+    views: Views
+    grid: RayGrid
+    current_cameras: Tensor
+    jitter: Tensor
+
+
+def mirror_clip(clip: Clip) -> Clip:
+    """The clip seen in a mirror: left and right change places in images, intrinsics and poses."""
+    images = np.zeros_like(clip.images)
+    intrinsics = clip.intrinsics.copy()
+    for n, (width, _) in enumerate(clip.sizes.astype(int)):
+        images[:, n, :, :, :width] = clip.images[:, n, :, :, :width][..., ::-1]
+        intrinsics[n, 2] = width - 1 - intrinsics[n, 2]
+    return Clip(
+        images,
+        intrinsics,
+        clip.sizes,
+        MIRROR_BASE @ clip.odom_from_base @ MIRROR_BASE,
+        MIRROR_BASE @ clip.odom_from_camera @ MIRROR_OPTICAL,
+    )
+
+
+def photometric_augmentation(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Brightness, contrast, saturation and tint, drawn per camera; images (N, 3, H, W) 0..255."""
+    count = images.shape[0]
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return torch.as_tensor(rng.uniform(low, high, (count, channels, 1, 1)), dtype=torch.float32)
+
+    grey = images.mean(dim=1, keepdim=True)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = grey + (images - grey) * draw(0.7, 1.3)
+    images = mean + (images - mean) * draw(0.75, 1.25)
+    return (images * draw(0.93, 1.07, 3) + draw(-20, 20)).clamp(0, 255)
+
+
+def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
+    """Frames between anchor and source: mostly near, up to a width that grows over the first steps."""
+    share = min(1.0, step / max(1, config.widen_steps))
+    widest = 1 + share * (config.widest_gap - 1)
+    return int(rng.integers(1, int(round(widest)) + 1))
+
+
+def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig) -> Step:
+    """Draw step ``step``: clip, moment, cameras, views, sources, rays."""
+    rng = np.random.default_rng((seed, step))
+    clip = clips[int(rng.integers(len(clips)))]
+    other = clips[int(rng.integers(len(clips)))] if config.shuffle_sources else clip
+    if config.mirror and rng.random() < 0.5:
+        clip = mirror_clip(clip)
+        other = clip if not config.shuffle_sources else mirror_clip(other)
+    frames, cameras = clip.images.shape[:2]
+    margin = min(config.widest_gap, (frames - 1) // 2)
+    current = int(rng.integers(margin, frames - margin))
+    dropped = int(rng.integers(0, min(config.drop_cameras, cameras - 1) + 1)) if rng.random() < 0.5 else 0
+    kept = np.sort(rng.permutation(cameras)[: cameras - dropped])
+    intrinsics, sizes = torch.as_tensor(clip.intrinsics), torch.as_tensor(clip.sizes)
+
+    def posed(frame: int) -> Tensor:
+        return torch.as_tensor(base_rig(clip, frame, current), dtype=torch.float32)
+
+    rig = RigTensors(intrinsics, sizes, posed(current)).select(torch.as_tensor(kept))
+    images = torch.as_tensor(clip.images[current][kept], dtype=torch.float32)
+    pairs: list[tuple[int, int, int]] = []  # camera, frame, position among the kept cameras
+    shown = rng.permutation(len(kept))[: config.current_views]
+    pairs += [(int(kept[position]), current, int(position)) for position in shown]
+    for _ in range(config.anchor_views):
+        low, high = max(1, current - config.anchor_reach), min(frames - 2, current + config.anchor_reach)
+        pairs.append((int(rng.choice(kept)), int(rng.integers(low, high + 1)), -1))
+    anchors, sources, poses, source_poses = [], [], [], ([], [])  # type: ignore[var-annotated]
+    for camera, frame, _ in pairs:
+        # One source stays near, whatever the width: near things leave the picture of a far one.
+        near, wide = 1, source_gaps(step, config, rng)
+        gaps = (-near, wide) if rng.random() < 0.5 else (-wide, near)
+        neighbours = [int(np.clip(frame + gap, 0, frames - 1)) for gap in gaps]
+        anchors.append(clip.images[frame, camera])
+        donor = camera % other.images.shape[1]
+        sources.append(np.stack([other.images[neighbour, donor] for neighbour in neighbours]))
+        poses.append(posed(frame)[camera])
+        for slot, neighbour in enumerate(neighbours):
+            source_poses[slot].append(posed(neighbour)[camera])
+    index = torch.as_tensor([camera for camera, _, _ in pairs])
+    views = Views(
+        torch.as_tensor(np.stack(anchors), dtype=torch.float32) / 255.0,
+        torch.as_tensor(np.stack(sources), dtype=torch.float32) / 255.0,
+        RigTensors(intrinsics[index], sizes[index], torch.stack(poses)),
+        tuple(RigTensors(intrinsics[index], sizes[index], torch.stack(slot)) for slot in source_poses),
+    )
+    used = sizes[index].amin(dim=0).int().tolist()
+    grid = ray_grid((used[1], used[0]), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
+    jitter = torch.as_tensor(rng.uniform(size=(len(pairs) * grid.pixels.shape[0], 1)), dtype=torch.float32)
+    augmented = photometric_augmentation(images, rng)
+    # The padding of narrower images stays black, as preprocessing leaves it.
+    augmented = augmented * (images.sum(dim=1, keepdim=True) > 0)
+    return Step(augmented, rig, views, grid, torch.as_tensor([p for _, _, p in pairs if p >= 0]), jitter)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training clips: short stretches of town drives, seen by random rigs, kept as files so that a stop loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.poses import invert
+from selfocc_ros.geometry.rig import CameraRig
+from selfocc_ros.sensing.preprocess import used_size
+from selfocc_ros.town.rigs import load_rig, random_rig
+from selfocc_ros.town.town import Town
+
+DRIVE_S = 40.0
+"""Length of the drives that clips are cut from, seconds."""
+
+SURROUND_SHARE = 0.35
+"""Share of clips with the default six-camera rig (jittered); the others get random rigs."""
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """How clips are cut from drives; part of a clip's file name, so that another plan makes other files."""
+
+    frames: int = 15
+    spacing_m: float = 0.6
+    width: int = 256
+    height: int = 144
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames of N cameras.
+
+    Attributes:
+        images: (T, N, 3, H, W) uint8 RGB at the network's input size.
+        intrinsics: (N, 4) fx, fy, cx, cy; sizes: (N, 2) used width, height.
+        odom_from_base: (T, 4, 4) at the frames' reference times.
+        odom_from_camera: (T, N, 4, 4) at each camera's own time.
+    """
+
+    images: NDArray[np.uint8]
+    intrinsics: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+    odom_from_base: NDArray[np.float64]
+    odom_from_camera: NDArray[np.float64]
+
+
+def clip_times(town: Town, start_s: float, plan: ClipPlan) -> list[float]:
+    """Times at which the vehicle has moved on by ``spacing_m`` each, from ``start_s`` on."""
+    times = [start_s]
+    step = 0.01
+    while len(times) < plan.frames:
+        t, goal = times[-1], town.drive.distance(times[-1]) + plan.spacing_m
+        while town.drive.distance(t) < goal and t < times[-1] + 5.0:
+            t += step
+        times.append(t)
+    return times
+
+
+def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
+    """Render clip ``index`` of town ``seed``: rig, start and content follow from the two numbers alone."""
+    rng = np.random.default_rng((seed, index, 20))
+    town = Town(seed, seconds=DRIVE_S)
+    spec = load_rig("surround6").jittered(seed) if rng.random() < SURROUND_SHARE else random_rig(rng)
+    rig = spec.rig()
+    times = clip_times(town, float(rng.uniform(0.5, DRIVE_S - 8.0)), plan)
+    images = np.zeros((plan.frames, len(rig), 3, plan.height, plan.width), np.uint8)
+    odom_from_camera = np.zeros((plan.frames, len(rig), 4, 4))
+    odom_from_base = np.stack([town.drive.odom_from_base(t) for t in times])
+    scaled: list[CameraModel] = []
+    for n, (name, camera) in enumerate(zip(rig.names, rig.cameras, strict=True)):
+        pinhole = camera.undistorted() if camera.is_distorted else camera
+        width, height = used_size((camera.width, camera.height), (plan.width, plan.height))
+        scaled.append(pinhole.resized(width, height))
+        for k, t in enumerate(times):
+            at = t + spec.offsets_s[name]
+            odom_from_camera[k, n] = town.drive.odom_from_base(at) @ rig.base_from_camera[n]
+            image = town.render(pinhole, odom_from_camera[k, n], at).image
+            shrunk = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            images[k, n, :, :height, :width] = shrunk.transpose(2, 0, 1)
+    matrices = np.stack([camera.matrix for camera in scaled])
+    intrinsics = np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], axis=1)
+    sizes = np.array([(camera.width, camera.height) for camera in scaled], np.float32)
+    return Clip(images, intrinsics.astype(np.float32), sizes, odom_from_base, odom_from_camera)
+
+
+def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
+    """File of a clip."""
+    shape = f"{plan.width}x{plan.height}_{plan.frames}x{plan.spacing_m:g}m"
+    return folder / f"clip_{seed:05d}_{index}_{shape}.npz"
+
+
+def load_clip(path: Path) -> Clip:
+    """Read a clip back."""
+    with np.load(path) as stored:
+        return Clip(**{name: stored[name] for name in stored.files})
+
+
+def _make(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
+    torch.set_num_threads(1)
+    path = clip_path(folder, seed, index, plan)
+    if not path.is_file():
+        clip = render_clip(seed, index, plan)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **vars(clip))
+        part.replace(path)
+    return path
+
+
+def make_clips(
+    folder: Path,
+    seeds: range,
+    per_seed: int,
+    plan: ClipPlan,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Render all clips that are not there yet, in ``workers`` processes; returns their files in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(seed, index) for index in range(per_seed) for seed in seeds]
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(_make, folder, seed, index, plan) for seed, index in jobs]
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            if progress is not None:
+                progress(done, len(futures))
+    return [clip_path(folder, seed, index, plan) for seed, index in jobs]
+
+
+def base_rig(clip: Clip, frame: int, scene_frame: int) -> NDArray[np.float64]:
+    """(N, 4, 4) poses of the cameras at ``frame`` in base_link at ``scene_frame``."""
+    return np.asarray(invert(clip.odom_from_base[scene_frame]) @ clip.odom_from_camera[frame])
+
+
+def camera_rig(clip: Clip, frame: int) -> CameraRig:
+    """The rig of ``frame`` as the network sees it."""
+    cameras = tuple(
+        CameraModel(int(w), int(h), np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], float))
+        for (fx, fy, cx, cy), (w, h) in zip(clip.intrinsics, clip.sizes, strict=True)
+    )
+    names = tuple(f"camera{n}" for n in range(len(cameras)))
+    return CameraRig(names, cameras, base_rig(clip, frame, frame))

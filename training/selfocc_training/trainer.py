@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: draw a step, take the losses, update, average, log, save."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.model.config import load_model_config
+from selfocc_ros.model.selfocc import SelfOcc, build_model
+from selfocc_training.config import TrainConfig
+from selfocc_training.objective import total_loss, training_losses
+from selfocc_training.steps import draw_step
+from selfocc_training.town_clips import Clip
+
+STATE = "state.pt"
+
+
+class TrainingError(SelfOccError, RuntimeError):
+    """Training cannot go on; the sentence names the step and the term."""
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then half a cosine down to a fiftieth."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Trainer:
+    """Holds the network, its moving average and the optimiser; every step follows from (seed, step)."""
+
+    def __init__(self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.clips, self.out = config, list(clips), out
+        self.model = build_model(load_model_config(config.model))
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = build_model(self.model.config)
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = 0
+        if out is not None and (out / STATE).is_file():
+            self._resume(out / STATE)
+
+    def run(self, until: int, progress: Callable[[int, dict[str, float], float], None] | None = None) -> SelfOcc:
+        """Train up to step ``until``; returns the moving average of the weights, ready for use.
+
+        Raises:
+            TrainingError: if a loss term stops being finite.
+        """
+        began, first = time.monotonic(), self.step
+        while self.step < until:
+            terms = self._one_step()
+            self.step += 1
+            if progress is not None:
+                pace = (time.monotonic() - began) / (self.step - first)
+                progress(self.step, terms, pace * (until - self.step))
+            if self.out is not None:
+                if self.step % 20 == 0:
+                    self._log(self.out / "curve.jsonl", terms)
+                if self.step % 250 == 0 or self.step == until:
+                    self._save(self.out / STATE)
+        return self.average.eval()
+
+    def _one_step(self) -> dict[str, float]:
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, config)
+        drawn = draw_step(self.clips, self.step, config.seed, config.data)
+        terms = training_losses(self.model, drawn, config.loss, config.bfloat16)
+        for name, value in terms.items():
+            if not torch.isfinite(value):
+                raise TrainingError(f"step {self.step}: the {name} loss is {value.item()}; training stopped.")
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(total_loss(terms, config.loss))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimiser.step()
+        self._update_average()
+        values = {name: value.item() for name, value in terms.items()}
+        values["gradient_norm"] = norm.item()
+        values["sharpness"] = math.exp(10 * self.model.log_sharpness.item())
+        return values
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A short memory at first, so that the average does not drag the random start along.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        mine: dict[str, Tensor] = self.model.state_dict()
+        for name, value in self.average.state_dict().items():
+            value.lerp_(mine[name], 1 - decay)
+
+    def _log(self, path: Path, terms: dict[str, float]) -> None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": self.step, **{k: round(v, 6) for k, v in terms.items()}}) + "\n")
+
+    def _save(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, part)
+        part.replace(path)
+
+    def _resume(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
