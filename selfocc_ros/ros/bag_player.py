@@ -33,7 +33,7 @@ from selfocc_ros.logs.records import RawMessage, TopicInfo
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns, message_class
 from selfocc_ros.ros.compat import SHUTDOWN, shut_down
-from selfocc_ros.ros.diagnostics import LISTENING, state_name
+from selfocc_ros.ros.diagnostics import LISTENING, node_of_state
 from selfocc_ros.ros.messages import time_message
 
 CLOCK_PERIOD_S = 0.01
@@ -130,7 +130,7 @@ class BagPlayer(Node):
                 progress_s = elapsed_s
                 self._say(f"{elapsed_s:.1f} of {(self._bag.end_ns - self._start_ns) * 1e-9:.1f} s")
 
-    def finish(self, timeout_s: float = 5.0) -> None:
+    def finish(self, timeout_s: float = 1.0) -> None:
         """Wait until the subscribers have the last messages."""
         deadline = time.monotonic() + timeout_s
         for publisher in self._outputs.values():
@@ -171,16 +171,20 @@ class BagPlayer(Node):
 
     def _note_state(self, message: Any) -> None:
         for status in message.status:
+            node = node_of_state(status.name)
             values = {pair.key: pair.value for pair in status.values}
-            if "image_topics" in values:
+            if node is not None and "image_topics" in values:
                 topics = [topic for topic in values["image_topics"].split(",") if topic]
-                self._states[status.name] = (values["state"], status.message, topics)
+                self._states[node] = (values["state"], status.message, topics)
 
     def _obstacle(self, node: str) -> str:
         """Why the node would miss messages sent now; empty if it would not. Raises PlayerError if it never will."""
-        if state_name(node) not in self._states:
-            return "nothing of it on /diagnostics yet"
-        state, text, wanted = self._states[state_name(node)]
+        wanted = node.strip("/")
+        # Without a namespace, the node of this name in any namespace is meant.
+        state = next((s for name, s in self._states.items() if f"/{name}".endswith(f"/{wanted}")), None)
+        return "nothing of it on /diagnostics yet" if state is None else self._obstacle_of(node, *state)
+
+    def _obstacle_of(self, node: str, state: str, text: str, wanted: list[str]) -> str:
         if state == "error":
             raise PlayerError(f"node {node} cannot work: {text}")
         if state not in LISTENING:

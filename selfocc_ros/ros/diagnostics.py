@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """/diagnostics: the node's state and one entry per camera, once a second and whenever the state changes.
 
-The entry `<node>: state` is also how others learn that the node is ready (`bag_player --wait-for-node`): its key
-`state` is loading, discovering, ready, running, waiting or error, and `image_topics` lists what it subscribes to.
+The entry `<namespace/node>: state` is also how others learn that the node is ready (`bag_player --wait-for-node`): its
+key `state` is loading, discovering, ready, running, waiting or error, and `image_topics` what it subscribes to.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import Any
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from selfocc_ros.ros.status import CameraStatus, Snapshot
+from selfocc_ros.ros.status import STALE_S, CameraStatus, Snapshot
 
-STALE_S = 2.0
 _LEVELS = {"running": DiagnosticStatus.OK, "ready": DiagnosticStatus.OK, "error": DiagnosticStatus.ERROR}
 LISTENING = ("ready", "running", "waiting")
 
 
-def state_name(node: str) -> str:
-    """Name of the entry with the node's state."""
-    return f"{node}: state"
+_STATE = ": state"
+
+
+def node_of_state(entry: str) -> str | None:
+    """The node, with its namespace, whose state an entry of this name tells; None for other entries."""
+    return entry.removesuffix(_STATE) if entry.endswith(_STATE) else None
 
 
 def diagnostics(node: str, snapshot: Snapshot, stamp: Time, now_s: float | None = None) -> DiagnosticArray:
@@ -48,7 +50,7 @@ def _node_entry(node: str, snapshot: Snapshot) -> DiagnosticStatus:
         **{f"latency_ms.{stage}": f"{ms:.1f}" for stage, ms in snapshot.latency_ms.items()},
     }
     level = _LEVELS.get(snapshot.state, DiagnosticStatus.WARN)
-    return _entry(state_name(node), level, snapshot.line(), values)
+    return _entry(node + _STATE, level, snapshot.line(), values)
 
 
 def _camera_entry(node: str, name: str, camera: CameraStatus, now_s: float) -> DiagnosticStatus:

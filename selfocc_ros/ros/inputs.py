@@ -17,13 +17,14 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
+from selfocc_ros.logs.convert import camera_frame
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.parameters import NodeParameters
 from selfocc_ros.ros.status import Complaints, Status
 from selfocc_ros.ros.watch import CameraWatch
 from selfocc_ros.sensing.discovery import find_cameras
-from selfocc_ros.sensing.frames import CameraFrame, DecodeError, camera_from_info, frame_from_message
+from selfocc_ros.sensing.frames import CameraFrame, camera_from_info
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 _KINDS = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"}
@@ -128,12 +129,7 @@ class CameraInputs:
         synchronizer = self._synchronizer
         if synchronizer is None or camera not in self._watch.cameras:
             return
-        try:
-            frame = frame_from_message(camera, message)
-        except DecodeError as error:
-            self._status.image(camera, 0, str(error))
-            self._complain((camera, "image"), str(error))
-            return
+        frame = camera_frame(camera, message)
         self._status.image(camera, frame.stamp_ns)
         jumps, ignored = synchronizer.jumps, synchronizer.ignored
         sets = synchronizer.push(camera, frame.stamp_ns, frame)

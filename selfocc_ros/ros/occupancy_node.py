@@ -25,7 +25,7 @@ from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
 from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
-from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
 
 LOOK_S = 0.5
@@ -123,7 +123,9 @@ class OccupancyNode(Node):
     def _diagnose(self) -> None:
         snapshot = self._status.snapshot()
         self._told_state = snapshot.state
-        self._diagnostics.publish(diagnostics(self.get_name(), snapshot, self.get_clock().now().to_msg()))
+        self._diagnostics.publish(
+            diagnostics(self.get_fully_qualified_name().strip("/"), snapshot, self.get_clock().now().to_msg())
+        )
 
     def _tell_change(self) -> None:
         """A change of state goes out at once: others wait for `ready`."""
@@ -138,6 +140,11 @@ class OccupancyNode(Node):
     def _report(self) -> None:
         """The log line: every 5 s while there is something to tell, every 30 s while nothing changes."""
         snapshot = self._status.snapshot()
+        for name in snapshot.stale:
+            topic = snapshot.cameras[name].image_topic
+            self._complain(
+                (name, "stale"), f"camera '{name}': no image on {topic} for {STALE_S:g} s; occupancy goes on without it"
+            )
         line, age_s = snapshot.line(), self._now_s() - self._told_s
         patience_s = REPORT_IDLE_S if line == self._told_line else REPORT_S
         if age_s >= patience_s:

@@ -116,17 +116,20 @@ class Pipeline:
         parameters = self._parameters()
         taken_s = time.monotonic()
         self._await_transforms(frames, parameters)
+        models = self._models()
         sample = gather_sample(
             frames,
-            self._models(),
+            models,
             {},
             self._tree,
             parameters.base_frame,
             parameters.fixed_frame,
         )
+        # What is wrong with a camera's calibration is told where CameraInfo comes in.
+        problems = {name: text for name, text in sample.problems.items() if name in models or name not in frames.items}
         for name in frames.items:
-            self._status.problem(name, "geometry", sample.problems.get(name, ""))
-        for name, problem in sample.problems.items():
+            self._status.problem(name, "geometry", problems.get(name, ""))
+        for name, problem in problems.items():
             self._complain((name, "geometry"), problem)
         if not sample.frames:
             self._skip("empty", f"none of its cameras can be used: {'; '.join(sample.problems.values())}")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 WINDOW_S = 5.0
+STALE_S = 2.0
 TELL_AGAIN_S = 30.0
 
 
@@ -60,7 +61,10 @@ class CameraStatus:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The node's state at one moment, for the log line and /diagnostics."""
+    """The node's state at one moment, for the log line and /diagnostics.
+
+    `stale` names the cameras that have fallen silent while others go on; `waiting` says what the node waits for.
+    """
 
     state: str
     reason: str
@@ -70,6 +74,7 @@ class Snapshot:
     dropped: int
     published: int
     cameras: dict[str, CameraStatus]
+    stale: list[str]
     waiting: list[str]
 
     def line(self) -> str:
@@ -123,8 +128,8 @@ class Status:
         with self._lock:
             self._waiting = list(sentences)
 
-    def image(self, camera: str, stamp_ns: int, problem: str = "") -> None:
-        """An image came in, usable or not."""
+    def image(self, camera: str, stamp_ns: int) -> None:
+        """An image came in."""
         with self._lock:
             self._arrived_s = self._clock()
             known = self._cameras.get(camera)
@@ -132,8 +137,6 @@ class Status:
                 known.images += 1
                 known.seen_s, known.stamp_ns = self._arrived_s, stamp_ns
                 known.problems.pop("qos", None)
-                if problem:
-                    known.problems["image"] = problem
 
     def calibration(self, camera: str, problem: str = "") -> None:
         """A CameraInfo came in, usable or not."""
@@ -189,12 +192,20 @@ class Status:
                 for name in (recent[-1] if recent else {})
             }
             state, reason = self._state(now, bool(recent))
+            stale = [
+                name
+                for name, camera in self._cameras.items()
+                # Where all of them are silent, nothing is wrong with this one.
+                if camera.seen_s is not None and camera.seen_s + STALE_S < self._arrived_s
+            ]
             cameras = {
                 name: CameraStatus(**{**vars(c), "problems": dict(c.problems)}) for name, c in self._cameras.items()
             }
             return Snapshot(
-                state, reason, self._rate_hz(), latency, self._sets, self._dropped, self._published, cameras,
-                self._waiting + [f"{name}: {lack}" for name, c in cameras.items() for lack in c.lacks()],
+                state, reason, self._rate_hz(), latency, self._sets, self._dropped, self._published, cameras, stale,
+                self._waiting
+                + [lack for camera in cameras.values() for lack in camera.lacks()]
+                + [f"images on {cameras[name].image_topic}" for name in stale],
             )  # fmt: skip
 
     def _rate_hz(self) -> float:

@@ -16,7 +16,10 @@ import pytest
 
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import BODY_FROM_OPTICAL, pose_from_rpy
+from selfocc_ros.geometry.voxels import OCCUPIED
 from selfocc_ros.logs import messages
+from selfocc_ros.logs.reader import Bag
+from selfocc_ros.logs.samples import iterate_samples
 from selfocc_ros.logs.writer import BagWriter
 
 # Two cores, several processes: one thread each is fastest.
@@ -30,10 +33,11 @@ YAWS = {"front": 0.0, "left": 1.5, "right": -1.5}
 Change = Callable[[str, int, Any], Any]
 
 
-def picture(seed: int) -> bytes:
-    """A JPEG of 64 x 48 that differs from seed to seed."""
-    pixels = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
-    return bytes(cv2.imencode(".jpg", cv2.resize(pixels, (64, 48)))[1])
+def picture(seed: int, scale: int) -> bytes:
+    """A JPEG of 64 x 48 times `scale` that differs from seed to seed; scaled ones are noise and so of many bytes."""
+    height, width = (6, 8) if scale == 1 else (48 * scale, 64 * scale)
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    return bytes(cv2.imencode(".jpg", cv2.resize(pixels, (64 * scale, 48 * scale)))[1])
 
 
 def base_from_camera(yaw: float) -> np.ndarray:
@@ -51,6 +55,7 @@ def odom_from_base(t_s: float) -> np.ndarray:
 def write_bag(
     path: Path, seconds: float = 3.0, rate_hz: float = 5.0, change: Change | None = None,
     cameras: Mapping[str, float] = YAWS, static: tuple[str, ...] | None = None,
+    scale: int = 1,
 ) -> Path:  # fmt: skip
     """A drive of three cameras with offsets of 5 ms, /tf at 50 Hz, /tf_static, odometry-like motion.
 
@@ -59,6 +64,7 @@ def write_bag(
             place, None leaves it out.
         cameras: yaw by name.
         static: cameras in /tf_static; None is all.
+        scale: size of the images in units of 64 x 48.
     """
     rows: list[tuple[int, str, Any]] = []
     edges = [
@@ -75,8 +81,8 @@ def write_bag(
         for number, name in enumerate(cameras):
             stamp = START_NS + round(k / rate_hz * 1e9) + number * 5_000_000
             frame_id = f"{name}_optical"
-            info = messages.camera_info(stamp, frame_id, CAMERA)
-            image = messages.compressed_image(stamp, frame_id, picture(100 * k + number))
+            info = messages.camera_info(stamp, frame_id, CAMERA.resized(64 * scale, 48 * scale))
+            image = messages.compressed_image(stamp, frame_id, picture(100 * k + number, scale))
             for delay, topic, message in (
                 (5_000_000, f"/camera/{name}/camera_info", info),
                 (8_000_000, f"/camera/{name}/image/compressed", image),
@@ -112,3 +118,36 @@ def fake_predictor() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.FakePredictor
+
+
+@pytest.fixture(scope="session")
+def assert_live_equals_offline() -> Callable[..., None]:
+    """Compares every recorded message with what the recording gives without ROS."""
+
+    def compare(bag: Path, output: Path, predictor: Any, at_most: float = 0.0, **options: Any) -> None:
+        clouds = recorded(output, "/selfocc/occupied_points")
+        offline = {sample.stamp_ns: sample for sample in iterate_samples(bag, **options)}
+        assert clouds, "nothing was published"
+        for cloud in clouds:
+            stamp_ns = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
+            volume = predictor.predict(offline[stamp_ns]).volume
+            points = np.frombuffer(cloud.data, "<f4").reshape(-1, 4)[:, :3]
+            index, inside = volume.grid.index_of(points)
+            assert inside.all()
+            live = np.zeros(volume.grid.shape, bool)
+            live[tuple(index.T)] = True
+            differ = np.count_nonzero(live != (volume.state == OCCUPIED)) / live.size
+            assert differ <= at_most, f"{differ:.2%} of the voxels differ at {stamp_ns}"
+
+    return compare
+
+
+def recorded(path: Path, topic: str) -> list[Any]:
+    with Bag(path) as bag:
+        return [message.msg for message in bag.messages([topic])]
+
+
+@pytest.fixture(scope="session")
+def read_topic() -> Callable[[Path, str], list[Any]]:
+    """All messages of a topic of a recording."""
+    return recorded

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The working thread, without DDS: newest set only, transforms waited for, nothing ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.transforms import TransformTree
+from selfocc_ros.ros.parameters import NodeParameters
+from selfocc_ros.ros.pipeline import Pipeline
+from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.sensing.frames import CameraFrame, RigSample
+from selfocc_ros.sensing.sync import FrameSet
+
+MS = 1_000_000
+CAMERA = CameraModel(8, 6, np.array([[8.0, 0, 3.5], [0, 8.0, 2.5], [0, 0, 1]]))
+
+
+def a_set(stamp_ms: int, *names: str) -> FrameSet[CameraFrame]:
+    names = names or ("front",)
+    frames = {name: CameraFrame(name, stamp_ms * MS, f"{name}_optical", "jpeg", b"") for name in names}
+    return FrameSet(stamp_ms * MS, frames, ())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.002)
+
+
+class Bench:
+    """A pipeline whose predictor is `self.predict`, which may be replaced; collects what comes out."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters = NodeParameters(**{"tf_wait": 5.0, **parameters})
+        self.tree = TransformTree()
+        self.tree.set_static("base_link", "front_optical", np.eye(4))
+        self.told: list[str] = []
+        self.samples: list[RigSample] = []
+        self.published: list[int] = []
+        self.status = Status()
+        self.status.set_cameras({"front": ("/front/image", "/front/info"), "left": ("/left/image", "/left/info")})
+        self.load: Callable[[], Any] = lambda: SimpleNamespace(predict=lambda sample: self.predict(sample))
+        self.predict: Callable[[RigSample], Any] = self.remember
+        self.pipeline = Pipeline(
+            load=lambda: self.load(),
+            models=lambda: {"front": CAMERA, "left": CAMERA},
+            tree=self.tree,
+            parameters=lambda: self.parameters,
+            publish=lambda _, stamp_ns: self.published.append(stamp_ns // MS),
+            status=self.status,
+            complain=Complaints(self.told.append),
+        )
+
+    def remember(self, sample: RigSample) -> Any:
+        self.samples.append(sample)
+        return SimpleNamespace(volume=None, timings_s={}, failed={})
+
+    def odometry(self, *stamps_ms: int) -> None:
+        for stamp_ms in stamps_ms:
+            pose = np.eye(4)
+            pose[0, 3] = stamp_ms * 0.01
+            self.tree.set("odom", "base_link", stamp_ms * MS, pose)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    out = Bench()
+    yield out
+    assert out.pipeline.stop(30.0)
+
+
+def test_a_set_that_waits_is_replaced_by_a_newer_one(bench: Bench):
+    bench.odometry(0, 1000)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def slow(sample: RigSample) -> Any:
+        busy.set()
+        go_on.wait(30.0)
+        return bench.remember(sample)
+
+    bench.predict = slow
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(100)])
+    assert busy.wait(30.0)
+    for stamp in (200, 300, 400):
+        bench.pipeline.offer([a_set(stamp)])
+    go_on.set()
+    wait_for(lambda: len(bench.published) == 2)
+    assert bench.published == [100, 400]
+    assert bench.status.snapshot().dropped == 2
+
+
+def test_it_waits_for_a_transform_newer_than_the_image(bench: Bench):
+    bench.odometry(0, 80)
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(100)])
+    time.sleep(0.1)
+    assert bench.published == []
+    bench.odometry(120)
+    wait_for(lambda: bench.published == [100])
+    np.testing.assert_allclose(bench.samples[0].rig.base_from_camera[0], np.eye(4), atol=1e-12)
+    assert bench.told == []
+
+
+def test_a_transform_that_stays_away_costs_the_set_and_is_told(bench: Bench):
+    bench.parameters = NodeParameters(tf_wait=0.02)
+    bench.odometry(0, 80)
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bool(bench.status.snapshot().cameras["front"].problems))
+    assert bench.status.snapshot().waiting[0].startswith("camera 'front': ")
+    assert "after the newest one known" in bench.told[0]
+    bench.odometry(300)
+    bench.pipeline.offer([a_set(200)])
+    wait_for(lambda: bench.published == [200])
+    assert not bench.status.snapshot().cameras["front"].problems
+
+
+def test_a_camera_without_transform_is_waited_for_once_and_the_others_go_on(bench: Bench):
+    bench.parameters = NodeParameters(tf_wait=1.0)
+    bench.odometry(0, 1000)
+    bench.pipeline.start()
+    begin = time.monotonic()
+    bench.pipeline.offer([a_set(100, "front", "left")])
+    wait_for(lambda: bench.published == [100])
+    assert time.monotonic() - begin >= 1.0
+    for stamp in range(200, 900, 100):
+        bench.pipeline.offer([a_set(stamp, "front", "left")])
+        wait_for(lambda stamp=stamp: bench.published[-1] == stamp)
+    # Had it been waited for each time, this would have taken the sum.
+    assert bench.status.snapshot().latency_ms["total"] < 1000.0
+    assert [sample.rig.names for sample in bench.samples] == [("front",)] * 8
+    assert [text for text in bench.told if "left_optical" in text] == bench.told[:1]
+    bench.tree.set_static("base_link", "left_optical", np.eye(4))
+    bench.pipeline.offer([a_set(900, "front", "left")])
+    wait_for(lambda: bench.published[-1] == 900)
+    assert bench.samples[-1].rig.names == ("front", "left")
+
+
+def test_whatever_a_predictor_raises_costs_one_set_and_is_told_once_per_kind(bench: Bench):
+    bench.odometry(0, 1000)
+    failures: list[Exception] = [SelfOccError("no image"), ValueError("boom"), ValueError("boom again")]
+
+    def fails(sample: RigSample) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return bench.remember(sample)
+
+    bench.predict = fails
+    bench.pipeline.start()
+    for stamp in (100, 200, 300, 400):
+        left = len(failures)
+        bench.pipeline.offer([a_set(stamp)])
+        wait_for(lambda left=left: len(failures) < left or bool(bench.published))
+    wait_for(lambda: bench.published == [400])
+    assert bench.told == [
+        "a set of images was skipped: no image",
+        "a set of images was skipped: ValueError: boom",
+    ]
+
+
+def test_a_camera_that_the_predictor_could_not_use_is_told_and_forgiven(bench: Bench):
+    bench.odometry(0, 1000)
+    answers = [{"front": "camera 'front': the image is torn"}, {}]
+    bench.predict = lambda _: SimpleNamespace(volume=None, timings_s={}, failed=answers.pop(0))
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bench.published == [100])
+    assert bench.told == ["camera 'front': the image is torn"]
+    assert "camera 'front': the image is torn" in bench.status.snapshot().waiting
+    bench.pipeline.offer([a_set(200)])
+    wait_for(lambda: bench.published == [100, 200])
+    assert not bench.status.snapshot().cameras["front"].problems
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("error", [SelfOccError("x.safetensors is damaged"), OSError("x.safetensors is damaged")])
+def test_a_network_that_cannot_be_loaded_is_an_error_state_and_no_crash(bench: Bench, error: Exception):
+    def load() -> Any:
+        raise error
+
+    bench.load = load
+    bench.pipeline.start()
+    wait_for(lambda: bench.status.snapshot().state == "error")
+    assert "x.safetensors is damaged" in bench.status.snapshot().reason
+    bench.pipeline.offer([a_set(100)])
+
+
+def test_a_jump_in_time_drops_the_set_that_waits(bench: Bench):
+    bench.odometry(0, 1000)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def slow(sample: RigSample) -> Any:
+        busy.set()
+        go_on.wait(30.0)
+        return bench.remember(sample)
+
+    bench.predict = slow
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(800)])
+    assert busy.wait(30.0)
+    bench.pipeline.offer([a_set(900)])
+    bench.pipeline.forget()
+    go_on.set()
+    wait_for(lambda: bench.published == [800])
+    bench.pipeline.offer([a_set(50)])
+    wait_for(lambda: bench.published == [800, 50])
