@@ -182,8 +182,9 @@ def choose_flat_ground(grid: VoxelGrid, samples: Iterable[tuple[Bools, Bools]]) 
         occupied += (true & mask).sum(axis=(0, 1))
         seen += mask.sum(axis=(0, 1))
     best: tuple[float, tuple[int, ...]] = (-1.0, ())
-    for low in range(grid.shape[2]):
-        for high in range(low + 1, grid.shape[2] + 1):
+    for length in range(1, grid.shape[2] + 1):  # of equal ones the shortest: layers that are never seen stay unpainted
+        for low in range(grid.shape[2] - length + 1):
+            high = low + length
             hits = int(occupied[low:high].sum())
             union = int(seen[low:high].sum()) + int(occupied.sum()) - hits
             iou = hits / union if union else 0.0
