@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 Array = npt.NDArray[np.float64]
 
@@ -127,6 +126,26 @@ class Route:
         return np.stack([x, y], axis=-1)
 
 
+def _nearest(points: Array, line: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    """For each point (n, 2) the nearest sample of a line (m, 2) and its distance, refined from every 16th sample."""
+    index = np.empty(len(points), dtype=np.int64)
+    distance = np.empty(len(points))
+    coarse = line[::16]
+    norms = (coarse ** 2).sum(axis=1)
+    for start in range(0, len(points), 8192):
+        part = points[start:start + 8192]
+        best = (norms - 2.0 * part @ coarse.T).argmin(axis=1) * 16
+        rows = np.arange(len(part))
+        for step, count in ((4, 4), (1, 3)):
+            around = np.clip(best[:, None] + step * np.arange(-count, count + 1), 0, len(line) - 1)
+            gaps = (line[around, 0] - part[:, :1]) ** 2 + (line[around, 1] - part[:, 1:]) ** 2
+            nearest = gaps.argmin(axis=1)
+            best = around[rows, nearest]
+        index[start:start + 8192] = best
+        distance[start:start + 8192] = np.sqrt(gaps[rows, nearest])
+    return index, distance
+
+
 @dataclass(frozen=True)
 class RoadMap:
     """A raster of road coordinates: ``values`` (2, rows, columns) float32 = d, s at the nodes.
@@ -147,18 +166,16 @@ class RoadMap:
         size = np.ceil((route.xy.max(axis=0) + BAND + 4.0 - lower) / cell).astype(int) + 1
         d = np.full((size[1], size[0]), FAR_OFFSET, dtype=np.float32)
         s = np.zeros((size[1], size[0]), dtype=np.float32)
-        tree = cKDTree(route.xy)
         # Only blocks of 4 m near the road are searched node by node.
         block = int(round(4.0 / cell))
         rows, columns = np.meshgrid(np.arange(0, size[1], block), np.arange(0, size[0], block), indexing="ij")
-        centres = np.stack([columns, rows], axis=-1).reshape(-1, 2) * cell + lower + 2.0
-        near = tree.query(centres, distance_upper_bound=BAND + 3.0)[0] < np.inf
+        corners = np.stack([columns, rows], axis=-1).reshape(-1, 2)
+        near = _nearest(corners * cell + lower + 2.0, route.xy)[1] < BAND + 3.0
         offsets = np.stack(np.meshgrid(np.arange(block), np.arange(block), indexing="xy"), axis=-1).reshape(1, -1, 2)
-        starts = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)[near]
-        nodes = (starts + offsets).reshape(-1, 2)
+        nodes = (corners[near][:, None] + offsets).reshape(-1, 2)
         nodes = nodes[(nodes < size).all(axis=-1)]
         points = nodes * cell + lower
-        index = tree.query(points)[1]
+        index = _nearest(points, route.xy)[0]
         heading = route.heading[index]
         offset = points - route.xy[index]
         along = offset[:, 0] * np.cos(heading) + offset[:, 1] * np.sin(heading)

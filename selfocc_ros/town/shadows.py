@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfocc_ros.town.moods import Mood
-from selfocc_ros.town.objects import Label, Solids
+from selfocc_ros.town.objects import Label, Material, Solids
 from selfocc_ros.town.route import RoadMap
 
 CELL = 0.25
@@ -23,37 +22,62 @@ _MOST_VEHICLES = 10
 _VEHICLE_REACH = 45.0
 
 
-def _footprints(solids: Solids, grow: float) -> np.ndarray:
-    """Corners (M, 4, 2) of the solids' footprints, grown by some metres."""
-    x, y = solids.size[:, 0] + grow, solids.size[:, 1] + grow
-    corners = np.stack([np.stack([x, y], -1), np.stack([-x, y], -1), np.stack([-x, -y], -1), np.stack([x, -y], -1)], 1)
-    cos, sin = np.cos(solids.yaw)[:, None], np.sin(solids.yaw)[:, None]
-    turned = np.stack([cos * corners[..., 0] - sin * corners[..., 1], sin * corners[..., 0] + cos * corners[..., 1]], -1)
-    return np.asarray(turned + solids.centre[:, None, :2])
+def _swept(shape: tuple[int, int], solids: Solids, row: int, lower: np.ndarray, grow: float, begin: np.ndarray,
+           end: np.ndarray) -> tuple[slice, slice, np.ndarray] | None:
+    """Cells that a solid's footprint covers while it slides from ``begin`` to ``end`` (2,) beside its place.
+
+    The rows and columns of the raster that were looked at, and a mask of that shape.
+    """
+    cos, sin = float(np.cos(solids.yaw[row])), float(np.sin(solids.yaw[row]))
+    half = solids.size[row, :2] + grow
+    reach = np.array([abs(cos) * half[0] + abs(sin) * half[1], abs(sin) * half[0] + abs(cos) * half[1]])
+    centre = solids.centre[row, :2]
+    first = np.maximum(np.ceil((centre + np.minimum(begin, end) - reach - lower) / CELL), 0).astype(int)
+    last = np.minimum(np.floor((centre + np.maximum(begin, end) + reach - lower) / CELL).astype(int) + 1, shape[::-1])
+    if (first >= last).any():
+        return None
+    x = (lower[0] + CELL * np.arange(first[0], last[0]) - centre[0] - begin[0])[None, :]
+    y = (lower[1] + CELL * np.arange(first[1], last[1]) - centre[1] - begin[1])[:, None]
+    way = end - begin
+    # In the footprint's axes: the share of the way during which the cell is covered (slabs).
+    low, high = 0.0, 1.0
+    for place, speed, size in ((cos * x + sin * y, cos * way[0] + sin * way[1], half[0]),
+                               (cos * y - sin * x, cos * way[1] - sin * way[0], half[1])):
+        speed = speed if abs(speed) > 1e-6 else 1e-6
+        middle, span = place / speed, size / abs(speed)
+        low, high = np.maximum(low, middle - span), np.minimum(high, middle + span)
+    return slice(first[1], last[1]), slice(first[0], last[0]), np.asarray(low <= high)
 
 
-def _draw(solids: Solids, road: RoadMap, mood: Mood) -> np.ndarray:
-    """Raster (2, rows, columns) uint8 of what stands still: sun taken away, sky taken away (255 = all)."""
-    rows = int((road.values.shape[1] - 1) * road.cell / CELL) + 1
-    columns = int((road.values.shape[2] - 1) * road.cell / CELL) + 1
-    sun = np.zeros((rows, columns), dtype=np.uint8)
-    close = np.zeros((rows, columns), dtype=np.uint8)
+def _blur(raster: np.ndarray, passes: int) -> Tensor:
+    """Blur a raster (rows, columns) with [1 2 1] / 4 along both axes, several times (variance: passes / 2 cells)."""
+    for _ in range(passes):
+        for view in (raster, raster.T):
+            mean = view[1:] + view[:-1]
+            view[1:-1] = 0.25 * (mean[1:] + mean[:-1])
+    return torch.from_numpy(raster)
+
+
+def _draw(solids: Solids, road: RoadMap, mood: Mood) -> Tensor:
+    """Raster (2, rows, columns) of what stands still: shares of sun and of sky light taken away."""
+    shape = (int((road.values.shape[1] - 1) * road.cell / CELL) + 1, int((road.values.shape[2] - 1) * road.cell / CELL) + 1)
+    sun = np.zeros(shape, dtype=np.float32)
+    close = np.zeros(shape, dtype=np.float32)
     lower = np.asarray(road.lower)
     slide = -np.asarray(mood.sun[:2]) / max(mood.sun[2], 0.15)
     bottom = np.maximum(solids.centre[:, 2] - solids.size[:, 2] - solids.foot, 0.0)
     top = np.maximum(solids.centre[:, 2] + solids.size[:, 2] - solids.foot, 0.0)
-    prints, grown = _footprints(solids, 0.0), _footprints(solids, 0.15)
-    for i in range(len(solids)):
-        if solids.sphere[i]:
-            centre = (solids.centre[i, :2] + slide * (0.5 * (bottom[i] + top[i])) - lower) / CELL
-            cv2.circle(sun, tuple(int(round(v)) for v in centre), max(int(solids.size[i, 0] / CELL), 1), 255, -1)
-            continue
-        outline = np.concatenate([prints[i] + slide * bottom[i], prints[i] + slide * top[i]])
-        hull = cv2.convexHull(((outline - lower) / CELL * 16.0).astype(np.int32))
-        cv2.fillConvexPoly(sun, hull, 255, lineType=cv2.LINE_AA, shift=4)
-        if bottom[i] < 0.3:
-            cv2.fillConvexPoly(close, ((grown[i] - lower) / CELL * 16.0).astype(np.int32), 255, shift=4)
-    return np.stack([cv2.GaussianBlur(sun, (0, 0), 0.9), cv2.GaussianBlur(close, (0, 0), 1.6)])
+    # Balconies and cornices lie in the shadow of their house.
+    drawn = (solids.material != int(Material.WALL)) | (bottom < 2.0)
+    for row in np.flatnonzero(drawn):
+        found = _swept(shape, solids, row, lower, 0.0, slide * bottom[row], slide * top[row])
+        if found is not None:
+            sun[found[:2]][found[2]] = 1.0
+        if bottom[row] < 0.3:
+            found = _swept(shape, solids, row, lower, 0.15, np.zeros(2), np.zeros(2))
+            if found is not None:
+                close[found[:2]][found[2]] = 1.0
+    return torch.stack([_blur(sun, 2), _blur(close, 5)])
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,7 @@ class Shadows:
     @staticmethod
     def of(solids: Solids, road: RoadMap, mood: Mood, device: torch.device) -> Shadows:
         """Draw the shadows of everything that stands still."""
-        raster = torch.from_numpy(_draw(solids, road, mood)).to(device, torch.float32) / 255.0
+        raster = _draw(solids, road, mood).to(device)
         return Shadows(raster[None], road.lower)
 
     def at(self, x: Tensor, y: Tensor, vehicles: Tensor) -> tuple[Tensor, Tensor]:
