@@ -21,8 +21,9 @@ class Timeline:
 
     Time has jumped back when a stream's stamp lies more than `jump_back_s` before the newest one of the same stream;
     streams are not compared with each other, for one may well lag behind another. When one stream has jumped, the
-    others may still deliver what was under way: a stamp that continues its stream's old time while it lies beyond
-    everything in the new time is STALE, and does not count as yet another jump.
+    others may still deliver what was under way: stamps about the last of their old time, and beyond everything in the
+    new time, are STALE and do not count as yet another jump. That ends `jump_back_s` after a stream's last old stamp:
+    if it goes on then, it was the other stream's clock that failed.
     """
 
     def __init__(self, jump_back_s: float) -> None:
@@ -35,8 +36,7 @@ class Timeline:
         """Take note of a stamp and say what it is."""
         old = self._before_jump.get(key)
         if old is not None:
-            if stamp_ns >= old and stamp_ns > max(self._newest.values()) + self.jump_back_ns:
-                self._before_jump[key] = stamp_ns
+            if abs(stamp_ns - old) <= self.jump_back_ns < stamp_ns - max(self._newest.values()):
                 return Arrival.STALE
             del self._before_jump[key]
         newest = self._newest.get(key)

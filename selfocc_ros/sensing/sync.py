@@ -14,7 +14,7 @@ sets. The rule, for a frame of the reference camera at time t:
    front camera (so the next sweep is 0.04 P from being mixed in, on either side); PandaSet's back camera fires exactly
    half a period from its front camera, and the earlier of the two frames is taken, reliably.
 3. A chosen frame is final as soon as no later one could be nearer: when the camera has reached e, or before, when the
-   next frame would have to come after less than 0.95 of the shortest of the last gaps. Cameras that fire before the
+   next frame would have to come sooner than after the shortest of the last gaps. Cameras that fire before the
    reference are thus not waited for, not even for their next frame.
 4. A set is given out when all cameras are final, or when max_wait has passed in stamp time; then those without a
    frame are missing. Sets leave in the order of their stamps. No frame serves two sets while its camera is as fast as
@@ -41,7 +41,6 @@ Item = TypeVar("Item")
 _LATE_EDGE = 0.46
 _EARLY_EDGE = 0.54
 _GAPS = 8
-_SAFE_GAP = 0.95
 _SAME_RATE = 0.2
 _FOREIGN_CLOCK_NS = 5_000_000_000
 
@@ -89,7 +88,7 @@ class _Stream(Generic[Item]):
             self._gaps.append(stamp_ns - self.newest)
         self.newest = stamp_ns
         ordered = sorted(self._gaps)
-        period = ordered[(len(ordered) - 1) // 2] if ordered else 0
+        period = ordered[len(ordered) // 2] if ordered else 0
         frame = _Frame(stamp_ns, item, period, ordered[0] if ordered else 0)
         self.frames.append(frame)
         return frame
@@ -102,14 +101,15 @@ class _Stream(Generic[Item]):
             offset = frame.stamp_ns - expected_ns
             if abs(offset) > max_skew_ns:
                 continue
-            period = max(frame.period_ns, reference_period_ns)
-            if period and not -_EARLY_EDGE * period <= offset < _LATE_EDGE * period:
+            # While no period is known, the one that max_skew is made for: the window must not be symmetric then either.
+            period = max(frame.period_ns, reference_period_ns) or max_skew_ns / _EARLY_EDGE
+            if not -_EARLY_EDGE * period <= offset < _LATE_EDGE * period:
                 continue
             as_fast = abs(frame.period_ns - reference_period_ns) <= _SAME_RATE * reference_period_ns
             if as_fast and self.used is not None and frame.stamp_ns <= self.used:
                 continue
             distance = abs(offset + 0.5 * (_EARLY_EDGE - _LATE_EDGE) * period)
-            if 2.0 * distance <= _SAFE_GAP * frame.shortest_ns:
+            if 2.0 * distance <= frame.shortest_ns:
                 return frame, True
             if best is None or distance < best_distance:
                 best, best_distance = frame, distance

@@ -37,8 +37,8 @@ def test_a_jump_counts_once_though_other_streams_straggle() -> None:
         timeline.judge("a", second * S)
         timeline.judge("b", second * S + 5)
     assert timeline.judge("a", 100 * S) is Arrival.JUMP
-    assert timeline.judge("b", 110 * S) is Arrival.STALE
-    assert timeline.judge("b", 111 * S) is Arrival.STALE
+    assert timeline.judge("b", 109 * S + 900) is Arrival.STALE
+    assert timeline.judge("b", 109 * S + 950) is Arrival.STALE
     assert timeline.judge("a", 101 * S) is Arrival.NEW
     assert timeline.judge("b", 100 * S + 5) is Arrival.NEW
     assert timeline.jumps == 1
@@ -52,6 +52,18 @@ def test_a_stream_that_was_silent_over_the_jump_is_taken_back_in_the_new_time() 
     for second in range(101, 120):
         timeline.judge("a", second * S)
     assert timeline.judge("b", 119 * S) is Arrival.NEW
+
+
+def test_one_stream_whose_clock_fails_does_not_silence_the_others() -> None:
+    timeline = Timeline(1.0)
+    for second in range(100, 110):
+        timeline.judge("a", second * S)
+        timeline.judge("b", second * S)
+    assert timeline.judge("a", 3 * S) is Arrival.JUMP
+    found = [timeline.judge("b", 110 * S + tenth * S // 10) for tenth in range(20)]
+    assert found == [Arrival.STALE] + [Arrival.NEW] * 19
+    assert timeline.judge("a", 4 * S) is Arrival.NEW
+    assert timeline.jumps == 1
 
 
 def test_clearing_forgets_stamps_but_counts_on() -> None:
