@@ -90,4 +90,4 @@ def _names(infos: list[str]) -> list[str]:
         names = ["_".join(namespace[-length:]) for namespace in parts]
         if len(set(names)) == len(names):
             return names
-    return ["/".join(namespace) for namespace in parts]  # only slashes tell them apart
+    return [info.removesuffix("/camera_info") or "/" for info in infos]  # only slashes tell them apart
