@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from selfocc_ros.model.backbone import STRIDE
 from selfocc_ros.model.config import LiftingConfig
 from selfocc_ros.model.rig_tensors import RigTensors
+from selfocc_ros.ops.gather import weighted_gather
 
 EXTRA_CHANNELS = 3  # surface probability, chance to get past, whether any camera sees the voxel
 
@@ -103,9 +104,9 @@ class Lifting(nn.Module):
         past = 1.0 - probability.cumsum(dim=-1) + 0.5 * probability
         # Probabilities per bin are about 1 / D; scaled so that the gated channels start with a size of order one.
         table = torch.stack([probability * (config.depth_bins / 8.0), past], dim=-1).reshape(-1, 2)
-        gate = F.embedding_bag(lookup.bins, table, per_sample_weights=lookup.bin_weights, mode="sum")
+        gate = weighted_gather(table, lookup.bins, lookup.bin_weights)
         rows = lifted.permute(0, 2, 3, 1).reshape(-1, lifted.shape[1])
-        pairs = F.embedding_bag(lookup.pixels, rows, per_sample_weights=lookup.pixel_weights, mode="sum")
+        pairs = weighted_gather(rows, lookup.pixels, lookup.pixel_weights)
         plain, gated = torch.split(pairs, [config.plain, config.gated], dim=1)
         pairs = torch.cat([plain, gated * gate[:, :1], gate], dim=1)
         summed = pairs.new_zeros(lookup.inverse_counts.shape[0], pairs.shape[1])
