@@ -32,9 +32,9 @@ from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import RawMessage, TopicInfo
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns, message_class
-from selfocc_ros.ros.compat import SHUTDOWN, shut_down
 from selfocc_ros.ros.diagnostics import LISTENING, node_of_state
 from selfocc_ros.ros.messages import time_message
+from selfocc_ros.ros.spin import end_on_sigterm, init, shut_down
 
 CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own
@@ -47,7 +47,7 @@ class PlayerError(SelfOccError):
     """The recording cannot be played here and now."""
 
 
-class BagPlayer(Node):
+class BagPlayer:
     """Publishes what a recording holds.
 
     Args:
@@ -62,14 +62,14 @@ class BagPlayer(Node):
         self, bag: Bag, rate: float = 1.0, start_s: float = 0.0, publish_log: TextIO | None = None,
         out: TextIO = sys.stdout,
     ) -> None:  # fmt: skip
-        super().__init__("bag_player")
+        self.node = Node("bag_player")
         self._bag = bag
         self._rate = rate
         self._start_ns = bag.start_ns + round(start_s * 1e9)
         self._log = publish_log
         self._out = out
         self._states: dict[str, tuple[str, str, list[str]]] = {}
-        self._clock = self.create_publisher(Clock, "/clock", qos.profile(DEPTH))
+        self._clock = self.node.create_publisher(Clock, "/clock", qos.profile(DEPTH))
         self._clock_ns = 0
         self._statics = [bytes(m.data) for m in bag.raw_messages(["/tf_static"])]
         self._topics = {t: info for t, info in bag.topics().items() if t != "/clock"}
@@ -81,8 +81,10 @@ class BagPlayer(Node):
 
     def check_clock(self) -> None:
         """Raise PlayerError if another node publishes /clock; call after some time for discovery."""
-        others = [i.node_name for i in self.get_publishers_info_by_topic("/clock") if i.node_name != self.get_name()]
-        if others or self.count_publishers("/clock") > 1:
+        others = [
+            i.node_name for i in self.node.get_publishers_info_by_topic("/clock") if i.node_name != self.node.get_name()
+        ]
+        if others or self.node.count_publishers("/clock") > 1:
             raise PlayerError(
                 f"/clock is published already, by {', '.join(others) or 'another bag_player'}: "
                 "two clocks would send time to and fro; stop that one or use another ROS_DOMAIN_ID"
@@ -96,9 +98,9 @@ class BagPlayer(Node):
         """
         begin = time.monotonic()
         told = ""
-        listener = self.create_subscription(DiagnosticArray, "/diagnostics", self._note_state, qos.DIAGNOSTICS)
+        listener = self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note_state, qos.DIAGNOSTICS)
         while True:
-            rclpy.spin_once(self, timeout_sec=0.1)
+            rclpy.spin_once(self.node, timeout_sec=0.1)
             waited_s = time.monotonic() - begin
             if waited_s < DISCOVERY_S:
                 continue
@@ -111,7 +113,7 @@ class BagPlayer(Node):
             if obstacle != told:
                 self._say(f"waiting for node {node}: {obstacle}")
                 told = obstacle
-        self.destroy_subscription(listener)
+        self.node.destroy_subscription(listener)
 
     def play(self) -> None:
         """One pass through the recording, in its own time."""
@@ -142,7 +144,7 @@ class BagPlayer(Node):
             self._say(f"{topic} is left out: message type {info.type} is not installed here")
             return None
         depth = max(DEPTH, len(self._statics)) if topic == "/tf_static" else DEPTH
-        return self.create_publisher(kind, topic, qos.profile(depth, latched=info.latched))
+        return self.node.create_publisher(kind, topic, qos.profile(depth, latched=info.latched))
 
     def _messages(self) -> Iterator[RawMessage]:
         topics = [topic for topic in self._outputs if topic != "/tf_static"]
@@ -220,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
             player.finish()
             sys.stdout.write("done\n")
         finally:
-            player.destroy_node()
+            player.node.destroy_node()
             if log is not None:
                 log.close()
 
@@ -246,13 +248,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error(f"--rate is {args.rate:g}, expected more than 0")
     if args.loop < 0:
         parser().error(f"--loop is {args.loop}, expected 1 or more, or no number for ever")
-    rclpy.init(args=arguments)
+    init(arguments)
+    end_on_sigterm()
     try:
         run(args)
     except SelfOccError as error:
         sys.stderr.write(f"bag_player: {error}\n")
         return 2
-    except SHUTDOWN:
+    except KeyboardInterrupt:
         return 0
     finally:
         shut_down()

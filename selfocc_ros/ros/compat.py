@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -18,9 +16,6 @@ try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
-
-#: What `spin` raises when the process is asked to end.
-SHUTDOWN = (KeyboardInterrupt, ExternalShutdownException)
 
 
 def parameter_overrides(node: Node) -> dict[str, Parameter[Any]]:
@@ -35,9 +30,3 @@ def parameter_overrides(node: Node) -> dict[str, Parameter[Any]]:
 def incompatible_qos_callback(callback: Callable[[Any], None]) -> SubscriptionEventCallbacks:
     """Event callbacks for a subscription which call `callback` when a publisher's QoS cannot match."""
     return SubscriptionEventCallbacks(incompatible_qos=callback, use_default_callbacks=False)
-
-
-def shut_down() -> None:
-    """End rclpy once, however often and from wherever it is called (`try_shutdown` is missing in early Humble)."""
-    if rclpy.ok():
-        rclpy.shutdown()

@@ -10,21 +10,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.ros import messages, qos
-from selfocc_ros.ros.compat import SHUTDOWN, shut_down
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
 from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
+from selfocc_ros.ros.spin import init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
 
@@ -46,8 +46,8 @@ def load_predictor(parameters: NodeParameters) -> PredictorLike:
     )
 
 
-class OccupancyNode(Node):
-    """Wires the parts together; `close` ends the working thread.
+class OccupancyNode:
+    """Wires the parts together around a `node`, which it does not inherit from: rclpy's has many private attributes.
 
     Args:
         predictor_factory: makes what predicts; tests give a small one.
@@ -57,22 +57,22 @@ class OccupancyNode(Node):
     """
 
     def __init__(self, predictor_factory: PredictorFactory = load_predictor) -> None:
-        super().__init__("selfocc")
-        self._log = self.get_logger()
-        self._parameters = Parameters(self)
+        self.node = node = Node("selfocc")
+        self._log = node.get_logger()
+        self._parameters = Parameters(node)
         for warning in self._parameters.warnings:
             self._log.warning(warning)
         values = self._parameters.values
 
-        self._points = self.create_publisher(PointCloud2, "~/occupied_points", qos.POINTS)
-        self._grid = self.create_publisher(OccupancyGrid, "~/occupancy_grid", qos.GRID)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self._points = node.create_publisher(PointCloud2, "~/occupied_points", qos.POINTS)
+        self._grid = node.create_publisher(OccupancyGrid, "~/occupancy_grid", qos.GRID)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
         self._status = Status()
         self._complain = Complaints(self._log.warning)
         self._tree = TransformTree()
         self._inputs = CameraInputs(
-            self,
+            node,
             values,
             self._status,
             self._complain,
@@ -88,23 +88,28 @@ class OccupancyNode(Node):
             status=self._status,
             complain=self._complain,
         )
-        self._listener = TransformListener(self, self._tree, self._log.warning)
+        self._listener = TransformListener(node, self._tree, self._log.warning)
 
         # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(LOOK_S, lambda: self._inputs.look(self._now_s()), clock=self._steady)
-        self.create_timer(POLL_S, lambda: self._inputs.poll(POLL_S), clock=self._steady)
-        self.create_timer(POLL_S, self._tell_change, clock=self._steady)
-        self.create_timer(DIAGNOSE_S, self._diagnose, clock=self._steady)
-        self.create_timer(1.0, self._report, clock=self._steady)
+        node.create_timer(LOOK_S, lambda: self._inputs.look(self._now_s()), clock=self._steady)
+        node.create_timer(POLL_S, lambda: self._inputs.poll(POLL_S), clock=self._steady)
+        node.create_timer(POLL_S, self._tell_change, clock=self._steady)
+        node.create_timer(DIAGNOSE_S, self._diagnose, clock=self._steady)
+        node.create_timer(1.0, self._report, clock=self._steady)
         self._told_state = ""
         self._told_line, self._told_s = "", self._now_s() - REPORT_S
         self._pipeline.start()
 
     def close(self) -> None:
-        """End the working thread; the node publishes nothing afterwards."""
+        """End the working thread, then the node."""
         if not self._pipeline.stop():
             self._log.warning("the working thread did not end in time")
+        self.node.destroy_node()
+
+    def survive(self, error: Exception) -> None:
+        """A callback failed: tell it, once per kind, and go on."""
+        self._complain(("callback", type(error)), f"a message could not be used: {type(error).__name__}: {error}")
 
     def _now_s(self) -> float:
         return float(self._steady.now().nanoseconds) * 1e-9
@@ -124,7 +129,7 @@ class OccupancyNode(Node):
         snapshot = self._status.snapshot()
         self._told_state = snapshot.state
         self._diagnostics.publish(
-            diagnostics(self.get_fully_qualified_name().strip("/"), snapshot, self.get_clock().now().to_msg())
+            diagnostics(self.node.get_fully_qualified_name().strip("/"), snapshot, self.node.get_clock().now().to_msg())
         )
 
     def _tell_change(self) -> None:
@@ -154,20 +159,17 @@ class OccupancyNode(Node):
 
 def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit status."""
-    rclpy.init(args=list(sys.argv if argv is None else argv))
+    init(sys.argv if argv is None else argv)
     node: OccupancyNode | None = None
     try:
         node = OccupancyNode(predictor_factory)
-        rclpy.spin(node)
-    except SHUTDOWN:
-        pass
+        spin_until_signal(node.node, node.survive)
     except ParameterError as error:
-        rclpy.logging.get_logger("selfocc").fatal(str(error))
+        get_logger("selfocc").fatal(str(error))
         return 2
     finally:
         if node is not None:
             node.close()
-            node.destroy_node()
         shut_down()
     return 0
 

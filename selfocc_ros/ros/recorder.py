@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-import rclpy
 from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -27,17 +26,17 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.writer import BagWriter
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns
-from selfocc_ros.ros.compat import SHUTDOWN, shut_down
+from selfocc_ros.ros.spin import init, shut_down, spin_until_signal
 
 POINTS = ("occupied_points", PointCloud2, "sensor_msgs/msg/PointCloud2", qos.profile(20))
 GRID = ("occupancy_grid", OccupancyGrid, "nav_msgs/msg/OccupancyGrid", qos.profile(20, latched=True))
 
 
-class Recorder(Node):
+class Recorder:
     """Subscribes to both outputs of the node called `source` and writes them to `bag` and `log`."""
 
     def __init__(self, source: str, bag: BagWriter, log: TextIO) -> None:
-        super().__init__("selfocc_recorder")
+        self.node = Node("selfocc_recorder")
         self._bag = bag
         self._log = log
         self._topics = []
@@ -45,11 +44,11 @@ class Recorder(Node):
             topic = f"/{source.strip('/')}/{name}"
             self._topics.append(topic)
             bag.add_topic(topic, type_name, latched=name == "occupancy_grid")
-            self.create_subscription(kind, topic, partial(self._write, topic, type_name), profile, raw=True)
-        self._matched = self.create_timer(0.1, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self.node.create_subscription(kind, topic, partial(self._write, topic, type_name), profile, raw=True)
+        self._matched = self.node.create_timer(0.1, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _look(self) -> None:
-        if all(self.count_publishers(topic) for topic in self._topics):
+        if all(self.node.count_publishers(topic) for topic in self._topics):
             self._note({"event": "matched"})
             self._matched.cancel()
 
@@ -71,16 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, required=True, help="JSON lines: when each message came in")
     parser.add_argument("--node", default="selfocc", help="name of the node, with its namespace (selfocc)")
     args = parser.parse_args(remove_ros_args(arguments)[1:])
-    rclpy.init(args=arguments)
+    init(arguments)
     try:
         with args.log.open("w") as log, BagWriter(args.bag, replace=True) as bag:
-            node = Recorder(args.node, bag, log)
+            recorder = Recorder(args.node, bag, log)
             try:
-                rclpy.spin(node)
-            except SHUTDOWN:
-                pass
+                spin_until_signal(recorder.node)
             finally:
-                node.destroy_node()
+                recorder.node.destroy_node()
     except SelfOccError as error:
         sys.stderr.write(f"recorder: {error}\n")
         return 2

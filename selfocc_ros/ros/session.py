@@ -35,7 +35,7 @@ NODE_COMMAND = (sys.executable, "-u", "-m", "selfocc_ros.ros.occupancy_node")
 #: Defaults of the node's parameters (`parameters.NodeParameters`, which cannot be imported without rclpy).
 MAX_SKEW_S, MAX_WAIT_S = 0.055, 0.2
 _LOOK_S = 0.1
-_QUIET_S = 2.0
+_QUIET_S, _SLOW_S = 1.5, 10.0
 
 Progress = Callable[[str], None]
 
@@ -146,7 +146,7 @@ def play_through_node(
             start_timeout_s + play_timeout_s,
             "the player did not come to its end",
         )
-        session.until_quiet(received)
+        session.until_quiet(received, time.time())
         node_exit = processes.stop("node")
         processes.stop("recorder")
     sets = played_sets(_rows(played), {t: info.type for t, info in topics.items()}, parameters)
@@ -173,13 +173,16 @@ class _Session:
                 raise SessionError(f"{failure} within {timeout_s:.0f} s")
             self._look()
 
-    def until_quiet(self, log: Path) -> None:
+    def until_quiet(self, log: Path, played_s: float) -> None:
         """Wait until nothing more comes out: what was under way at the end of the recording has been recorded."""
-        size, since = -1, time.monotonic()
-        while time.monotonic() - since < _QUIET_S:
-            if log.stat().st_size != size:
-                size, since = log.stat().st_size, time.monotonic()
+        while True:
             self._look()
+            walls = [row["wall_ns"] * 1e-9 for row in _rows(log) if "wall_ns" in row]
+            # A network that takes seconds for each set is given seconds for the last one.
+            slowest_s = max((b - a for a, b in itertools.pairwise(walls)), default=_SLOW_S)
+            last = max(walls[-1] if walls else 0.0, played_s)
+            if time.time() - last > min(max(_QUIET_S, 2 * slowest_s), _SLOW_S):
+                return
 
     def _look(self) -> None:
         time.sleep(_LOOK_S)

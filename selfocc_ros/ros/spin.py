@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a node until it is asked to end, and leaves ROS usable until the node has put its things in order.
+
+rclpy's own signal handlers shut the context down first, so that whatever a node still does on its way out (another
+thread that publishes, a log line) fails. Here the signal is only noted.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+_LOOK_S = 0.1  # a signal that comes while the executor waits is noticed after this time
+
+
+def init(arguments: Sequence[str]) -> None:
+    """`rclpy.init` that leaves SIGINT and SIGTERM to Python."""
+    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+
+
+def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = None) -> None:
+    """Run the node's callbacks until SIGINT or SIGTERM (however many of them), or until the context ends.
+
+    `survive` gets what a callback raises, and the node goes on; without it the exception ends the node.
+    """
+    asked_to_end = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        asked_to_end.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not asked_to_end.is_set():
+            try:
+                executor.spin_once(timeout_sec=_LOOK_S)
+            except ExternalShutdownException:
+                return
+            except Exception as error:
+                if survive is None:
+                    raise
+                survive(error)
+    finally:
+        executor.remove_node(node)
+        executor.shutdown()
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt in the main thread."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def shut_down() -> None:
+    """End rclpy once, however often it is called (`try_shutdown` is missing in early Humble)."""
+    if rclpy.ok():
+        rclpy.shutdown()

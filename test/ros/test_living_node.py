@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node that stays up while others come and go: late joiners, parameters, a second clock, players, SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import OccupancyGrid
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from selfocc_ros.ros import qos
+from selfocc_ros.ros.domain import environment, own_domain
+from selfocc_ros.ros.processes import Processes
+
+START_NS = 1_700_000_000_000_000_000
+
+
+@dataclass
+class Living:
+    """The node as a process of its own, and a node of this process to look at it."""
+
+    processes: Processes
+    bag: Path
+    eye: Node
+    executor: SingleThreadedExecutor
+
+    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} within {timeout_s} s"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def play(self, *options: str) -> int:
+        self.processes.start_module("player", "selfocc_ros.ros.bag_player", str(self.bag), *options)
+        self.until(lambda: "player" in self.processes.ended(), "the player ended")
+        return self.processes.ended()["player"]
+
+    def hear(self, kind: Any, topic: str, profile: Any) -> list[Any]:
+        """A list that fills with messages."""
+        heard: list[Any] = []
+        self.eye.create_subscription(kind, topic, heard.append, profile)
+        return heard
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self.eye.create_client(kind, f"/selfocc/{name}")
+        self.until(client.service_is_ready, f"service {name}")
+        future = client.call_async(request)
+        self.until(future.done, f"an answer of {name}")
+        return future.result()
+
+    def log(self) -> str:
+        return self.processes.log("node").read_text()
+
+
+@pytest.fixture(scope="module")
+def living(make_bag: Any, fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
+    folder = tmp_path_factory.mktemp("living")
+    bag = make_bag(folder / "bag", seconds=1.6)
+    with own_domain() as domain, Processes(folder, environment(domain)) as processes:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=domain)
+        executor = SingleThreadedExecutor(context=context)
+        eye = Node("eye", context=context)
+        executor.add_node(eye)
+        out = Living(processes, bag, eye, executor)
+        processes.start("node", [*fake_command, "--ros-args", "-p", "use_sim_time:=true", "-p", "tf_wait:=2.0"])
+        assert out.play("--wait-for-node", "selfocc") == 0, processes.last_line("player")
+        yield out
+        eye.destroy_node()
+        context.shutdown()
+
+
+def test_who_comes_late_gets_the_last_grid(living: Living):
+    grids = living.hear(OccupancyGrid, "/selfocc/occupancy_grid", qos.profile(1, latched=True))
+    living.until(lambda: grids, "the grid")
+    # The drive is over: this is its last set.
+    stamp = grids[0].header.stamp
+    assert stamp.sec * 10**9 + stamp.nanosec == START_NS + 1_400_000_000
+    assert len(grids[0].data) == grids[0].info.width * grids[0].info.height == 300
+
+
+def test_diagnostics_tell_the_state_and_each_camera(living: Living):
+    heard = living.hear(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    living.until(lambda: len(heard) >= 2, "two messages on /diagnostics")
+    entries = {status.name: status for status in heard[-1].status}
+    assert set(entries) == {"selfocc: state", *(f"selfocc: camera {name}" for name in ("front", "left", "right"))}
+    state = {pair.key: pair.value for pair in entries["selfocc: state"].values}
+    assert state["state"] in ("running", "ready")
+    topics = [f"/camera/{name}/image/compressed" for name in ("front", "left", "right")]
+    assert state["image_topics"].split(",") == topics
+    assert int(state["published"]) == int(state["sets"]) - int(state["dropped"]) > 0
+    front = {pair.key: pair.value for pair in entries["selfocc: camera front"].values}
+    assert (front["images"], front["calibrated"]) == ("8", "True")
+    assert float(front["age_s"]) > 0.0
+    assert entries["selfocc: state"].level == DiagnosticStatus.OK
+
+
+def test_parameters_are_described_set_and_checked_over_services(living: Living):
+    described = living.call(DescribeParameters, "describe_parameters", DescribeParameters.Request(names=["max_skew"]))
+    assert described.descriptors[0].type == ParameterType.PARAMETER_DOUBLE
+    assert described.descriptors[0].floating_point_range[0].to_value == 1.0
+    for band, accepted in (([0.5, 1.0], True), ([1.0, 0.5], False)):
+        request = SetParameters.Request(parameters=[Parameter("height_band", value=band).to_parameter_msg()])
+        assert living.call(SetParameters, "set_parameters", request).results[0].successful is accepted
+
+
+@pytest.mark.fault
+def test_a_player_refuses_to_start_beside_another_clock(living: Living):
+    clock = living.eye.create_publisher(Clock, "/clock", 10)
+    assert living.play() == 2
+    assert living.processes.last_line("player").startswith("bag_player: /clock is published already, by eye: ")
+    living.eye.destroy_publisher(clock)
+
+
+@pytest.mark.fault
+def test_a_player_does_not_wait_for_ever(living: Living):
+    assert living.play("--wait-for-node", "nobody", "--timeout", "2") == 2
+    assert living.processes.last_line("player") == (
+        "bag_player: node nobody is not ready after 2 s: nothing of it on /diagnostics yet"
+    )
+
+
+def test_the_node_outlives_its_players_and_goes_on_with_the_next(living: Living):
+    points = living.hear(PointCloud2, "/selfocc/occupied_points", qos.POINTS)
+    assert living.play("--wait-for-node", "selfocc", "--rate", "2") == 0
+    last = START_NS + 1_400_000_000
+    living.until(
+        lambda: points and points[-1].header.stamp.sec * 10**9 + points[-1].header.stamp.nanosec == last,
+        "the last set of the second time",
+    )
+    assert living.log().count("time went back") == 1
+
+
+@pytest.mark.fault
+def test_a_camera_without_info_and_one_of_another_reliability(living: Living):
+    """A best-effort camera joins the rig; its images are bgr8 with padded rows; a second one has no CameraInfo."""
+    sensor = qos.profile(5, reliable=False)
+    image = living.eye.create_publisher(Image, "/extra/image_raw", sensor)
+    lonely = living.eye.create_publisher(Image, "/lonely/image_raw", sensor)
+    info = living.eye.create_publisher(CameraInfo, "/extra/camera_info", sensor)
+    living.until(lambda: image.get_subscription_count() and info.get_subscription_count(), "subscriptions to it")
+    assert lonely.get_subscription_count() == 0
+    grids = living.hear(OccupancyGrid, "/selfocc/occupancy_grid", qos.profile(1, latched=True))
+    living.until(lambda: grids, "the old grid")
+    message = Image(height=48, width=64, encoding="bgr8", step=200)
+    message.data = np.zeros(48 * 200, np.uint8).tobytes()
+    message.header.frame_id = "front_optical"
+    calibration = CameraInfo(height=48, width=64, distortion_model="plumb_bob", d=[0.0] * 5)
+    calibration.k = np.array([50.0, 0, 31.5, 0, 50.0, 23.5, 0, 0, 1])
+    base_ns = START_NS + 1_000_000_000
+
+    def send() -> bool:
+        # Sent over and over, as a camera does: best effort may lose one.
+        nonlocal base_ns
+        base_ns += 20_000_000
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(base_ns, 10**9)
+        calibration.header.stamp = message.header.stamp
+        info.publish(calibration)
+        image.publish(message)
+        newest = grids[-1].header.stamp
+        return newest.sec * 10**9 + newest.nanosec > START_NS + 1_400_000_000
+
+    living.until(send, "a set of the new camera alone")
+    assert "cameras: extra (/extra/image_raw)" in living.log()
+
+
+def test_sigterm_ends_the_node_with_status_0(living: Living):
+    os.kill(living.processes.pids()["node"], signal.SIGTERM)
+    living.until(lambda: "node" in living.processes.ended(), "the node ended")
+    assert living.processes.ended()["node"] == 0
+    assert "Traceback" not in living.log()
