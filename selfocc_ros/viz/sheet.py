@@ -46,7 +46,7 @@ def camera_wall(images: Sequence[Image | None], rig: CameraRig, height: int, col
     count = columns or max(len(row) for row in rows)
     aspect = float(np.median([camera.width / camera.height for camera in rig.cameras]))
     # A single row of wide pictures would leave most of the sheet to the cameras; the occupancy is what matters.
-    cell_width = min(round(cell_height * aspect), round(1.35 * height / count))
+    cell_width = min(round(cell_height * aspect), round(1.8 * height / count))
     cell_height = min(cell_height, round(cell_width / aspect))
     wall = np.full((height, count * cell_width + (count - 1) * _MARGIN, 3), 255, np.uint8)
     top = (height - len(rows) * cell_height - (len(rows) - 1) * _MARGIN) // 2

@@ -11,12 +11,15 @@ Everything follows from the seeds, so the same checkpoint always gets the same f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.cameras import CameraModel
@@ -49,6 +52,7 @@ FLAT_GROUND_BAND_M = (-0.2, 0.2)
 """Heights in base_link that the flat ground baseline paints: of all runs of layers the one with the best IoU on seeds 0
 to 9 (0.40; with the layer above it 0.23). `choose_flat_ground_band` chooses it."""
 
+Item = TypeVar("Item")
 Depth = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
@@ -250,23 +254,26 @@ def evaluate_town(
         if progress is not None:
             progress(done, total)
 
+    def scenes() -> Iterator[tuple[Scene, TruthVolume]]:
+        for town, frame in _frames(seeds, spec, seconds, samples_per_seed, device):
+            yield Scene(town.seed, frame, encode_sample(frame)), truth_volume(town, frame, grid)
+
     current: list[RigSample] = []
-    for index, (town, frame) in enumerate(_frames(seeds, spec, seconds, samples_per_seed, device)):
-        turn = index % samples_per_seed
-        if turn == 0:
-            previous, current = current, []
-        scene = Scene(town.seed, frame, encode_sample(frame))
-        current.append(scene.sample)
-        truth = truth_volume(town, frame, grid)
-        if blind and not previous:
-            waiting.append((scene, truth))
-        else:
-            score(scene, truth, previous[turn] if blind else None)
-    if len(seeds) == 1 and blind:
-        others = _frames([seeds[0] + 1], spec, seconds, samples_per_seed, device)
-        current = [encode_sample(frame) for _, frame in others]
-    for turn, (scene, truth) in enumerate(waiting):
-        score(scene, truth, current[turn])
+    with one_thread_each():
+        for index, (scene, truth) in enumerate(ahead(scenes())):
+            turn = index % samples_per_seed
+            if turn == 0:
+                previous, current = current, []
+            current.append(scene.sample)
+            if blind and not previous:
+                waiting.append((scene, truth))
+            else:
+                score(scene, truth, previous[turn] if blind else None)
+        if len(seeds) == 1 and blind:
+            others = _frames([seeds[0] + 1], spec, seconds, samples_per_seed, device)
+            current = [encode_sample(frame) for _, frame in others]
+        for turn, (scene, truth) in enumerate(waiting):
+            score(scene, truth, current[turn])
     tally = sum(tallies.values(), Tally())
     return {
         "protocol": "town",
@@ -293,6 +300,30 @@ def _frames(
         mounted = spec.jittered(int(seed))
         for k in range(samples):
             yield town, render_frame(town, mounted, stamp_of(seconds * (k + 0.5) / samples))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let torch use one core per thread of ours: two threads that work side by side beat one that forks and joins.
+
+    Forking and joining also stalls where other processes want the same cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each made by a second thread while the one before is used."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield item
 
 
 def _summed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
