@@ -14,14 +14,14 @@ from rosbags.typesys import Stores, get_typestore
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import matrix_to_quaternion
 
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
-IMAGE = 'sensor_msgs/msg/Image'
-CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-TF = 'tf2_msgs/msg/TFMessage'
-ODOMETRY = 'nav_msgs/msg/Odometry'
-CLOCK = 'rosgraph_msgs/msg/Clock'
-POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
-OCCUPANCY_GRID = 'nav_msgs/msg/OccupancyGrid'
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+IMAGE = "sensor_msgs/msg/Image"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF = "tf2_msgs/msg/TFMessage"
+ODOMETRY = "nav_msgs/msg/Odometry"
+CLOCK = "rosgraph_msgs/msg/Clock"
+POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+OCCUPANCY_GRID = "nav_msgs/msg/OccupancyGrid"
 
 Edge = tuple[str, str, int, NDArray[np.float64]]
 
@@ -38,20 +38,20 @@ def _make(kind: str, **fields: Any) -> Any:
 def time(stamp_ns: int) -> Any:
     """builtin_interfaces/Time of nanoseconds since the epoch."""
     seconds, nanoseconds = divmod(int(stamp_ns), 1_000_000_000)
-    return _make('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
+    return _make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:
     """std_msgs/Header."""
-    return _make('std_msgs/msg/Header', stamp=time(stamp_ns), frame_id=frame_id)
+    return _make("std_msgs/msg/Header", stamp=time(stamp_ns), frame_id=frame_id)
 
 
-def compressed_image(stamp_ns: int, frame_id: str, data: bytes, form: str = 'jpeg') -> Any:
+def compressed_image(stamp_ns: int, frame_id: str, data: bytes, form: str = "jpeg") -> Any:
     """sensor_msgs/CompressedImage; `data` are the bytes of a JPEG or PNG file."""
     return _make(COMPRESSED_IMAGE, header=header(stamp_ns, frame_id), format=form, data=np.frombuffer(data, np.uint8))
 
 
-def image(stamp_ns: int, frame_id: str, pixels: NDArray[np.uint8], encoding: str = 'rgb8') -> Any:
+def image(stamp_ns: int, frame_id: str, pixels: NDArray[np.uint8], encoding: str = "rgb8") -> Any:
     """sensor_msgs/Image of pixels (H, W, C) or (H, W) uint8, packed."""
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
@@ -63,7 +63,7 @@ def image(stamp_ns: int, frame_id: str, pixels: NDArray[np.uint8], encoding: str
 
 def camera_info(stamp_ns: int, frame_id: str, camera: CameraModel) -> Any:
     """sensor_msgs/CameraInfo of a camera. R is the identity and P = [K 0]: nothing is rectified."""
-    fields = {'pinhole': ('plumb_bob', (0.0,) * 5)}
+    fields = {"pinhole": ("plumb_bob", (0.0,) * 5)}
     model, distortion = fields.get(camera.model, (camera.model, camera.distortion))
     k = np.array(camera.matrix, np.float64)
     return _make(
@@ -88,7 +88,7 @@ def odometry(
     zeros = np.zeros(36)
     body = _make('geometry_msgs/msg/Pose', position=_make('geometry_msgs/msg/Point', **position),
                  orientation=_make('geometry_msgs/msg/Quaternion', **orientation))  # fmt: skip
-    motion = _make('geometry_msgs/msg/Twist', linear=_vector(linear), angular=_vector(angular))
+    motion = _make("geometry_msgs/msg/Twist", linear=_vector(linear), angular=_vector(angular))
     return _make(
         ODOMETRY, header=header(stamp_ns, frame_id), child_frame_id=child,
         pose=_make('geometry_msgs/msg/PoseWithCovariance', pose=body, covariance=zeros),
@@ -108,17 +108,17 @@ def _transform(parent: str, child: str, stamp_ns: int, parent_from_child: NDArra
         rotation=_make('geometry_msgs/msg/Quaternion', **rotation),
     )  # fmt: skip
     return _make(
-        'geometry_msgs/msg/TransformStamped', header=header(stamp_ns, parent), child_frame_id=child, transform=transform
+        "geometry_msgs/msg/TransformStamped", header=header(stamp_ns, parent), child_frame_id=child, transform=transform
     )
 
 
 def _vectors(matrix: NDArray[np.float64]) -> tuple[dict[str, float], dict[str, float]]:
     matrix = np.asarray(matrix, np.float64)
-    translation = dict(zip('xyz', (float(v) for v in matrix[:3, 3]), strict=True))
-    quaternion = dict(zip('xyzw', (float(v) for v in matrix_to_quaternion(matrix[:3, :3])), strict=True))
+    translation = dict(zip("xyz", (float(v) for v in matrix[:3, 3]), strict=True))
+    quaternion = dict(zip("xyzw", (float(v) for v in matrix_to_quaternion(matrix[:3, :3])), strict=True))
     return translation, quaternion
 
 
 def _vector(values: ArrayLike) -> Any:
     x, y, z = (float(v) for v in np.asarray(values, np.float64))
-    return _make('geometry_msgs/msg/Vector3', x=x, y=y, z=z)
+    return _make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)

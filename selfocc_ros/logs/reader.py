@@ -89,11 +89,11 @@ class Bag:
         self._files = _recorded_files(self.path)
         reader: AnyReader | None = None
         try:
-            path = self.path if self.path.suffix == '.bag' or (self.path / 'metadata.yaml').exists() else None
+            path = self.path if self.path.suffix == ".bag" or (self.path / "metadata.yaml").exists() else None
             if path is None and len(self._files) == 1:
                 path = self._files[0]
             if path is None:
-                raise AnyReaderError('it has no metadata.yaml')
+                raise AnyReaderError("it has no metadata.yaml")
             reader = AnyReader([path], default_typestore=self._humble)
             reader.open()
             self._adopt(reader)
@@ -117,7 +117,7 @@ class Bag:
             try:
                 yield Message(topic, receive_ns, self.deserialize(kind, data))
             except _DECODE_FAILURES as error:
-                self._note(f'{self.path}: a {kind} on {topic} cannot be decoded ({error}); such messages are left out')
+                self._note(f"{self.path}: a {kind} on {topic} cannot be decoded ({error}); such messages are left out")
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
         """CDR-serialised messages in receive order, of the given topics or of all. ROS 1 messages are converted."""
@@ -136,7 +136,7 @@ class Bag:
                 if message is not None:
                     yield message
         except _READ_FAILURES as error:
-            self._note(f'{self.path} is damaged from {(last_ns - self.start_ns) * 1e-9:.2f} s on: {error}')
+            self._note(f"{self.path} is damaged from {(last_ns - self.start_ns) * 1e-9:.2f} s on: {error}")
             for message in self._salvaged(wanted):
                 if message.receive_ns > last_ns:
                     yield message
@@ -154,7 +154,7 @@ class Bag:
             try:
                 data = bytes(self._store(kind).ros1_to_cdr(data, kind))
             except _DECODE_FAILURES as error:
-                self._note(f'{self.path}: a {kind} on {topic} cannot be decoded ({error}); such messages are left out')
+                self._note(f"{self.path}: a {kind} on {topic} cannot be decoded ({error}); such messages are left out")
                 return None
         return RawMessage(topic, kind, receive_ns, data)
 
@@ -185,13 +185,13 @@ class Bag:
                     self._register(channel)
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 low, high = min(low, receive_ns), max(high, receive_ns)
-            unclosed = f'{name} in {self.path} was not closed properly ({reason}): it is read without its index'
+            unclosed = f"{name} in {self.path} was not closed properly ({reason}): it is read without its index"
             self._note(scanner.damage or unclosed)
         if not counts:
-            raise BagError(f'{self.path} holds no readable message: {self.damage or reason}')
+            raise BagError(f"{self.path} holds no readable message: {self.damage or reason}")
         self.start_ns, self.end_ns = low, high
         for topic, channel in channels.items():
-            latched = channel.latched or topic == '/tf_static'
+            latched = channel.latched or topic == "/tf_static"
             self._topics[topic] = TopicInfo(ros2_type(channel.type), counts[topic], latched)
 
     def _register(self, channel: Channel) -> None:
@@ -202,7 +202,7 @@ class Bag:
             text = channel.definition
             self._learn(get_types_from_idl(text) if channel.idl else get_types_from_msg(text, kind))
         except _DECODE_FAILURES as error:
-            self._note(f'{self.path}: the definition of {channel.type} cannot be read ({error})')
+            self._note(f"{self.path}: the definition of {channel.type} cannot be read ({error})")
 
     def _learn(self, types: dict[str, Any]) -> None:
         """Keep what Humble lacks; what it knows stays as it has it (a Header of ROS 1 has a `seq`)."""
@@ -226,7 +226,7 @@ class Bag:
 
 def _offered(connection: Connection) -> tuple[bool, bool]:
     """(latched, reliable) of a connection's offered QoS; /tf_static is latched whatever the recorder wrote."""
-    latched, reliable = connection.topic == '/tf_static', True
+    latched, reliable = connection.topic == "/tf_static", True
     if isinstance(connection.ext, ConnectionExtRosbag1):
         return latched or connection.ext.latching == 1, reliable
     for profile in connection.ext.offered_qos_profiles:
@@ -238,16 +238,16 @@ def _offered(connection: Connection) -> tuple[bool, bool]:
 def _recorded_files(path: Path) -> list[Path]:
     """The storage files of a recording, in the order in which they were recorded."""
     if not path.exists():
-        raise BagError(f'{path} does not exist: expected a rosbag2 directory, a .mcap or .db3 file, or a ROS 1 .bag')
+        raise BagError(f"{path} does not exist: expected a rosbag2 directory, a .mcap or .db3 file, or a ROS 1 .bag")
     if path.is_file():
         scanner_for(path)  # says what is wrong with a foreign suffix
         return [path]
-    for suffix in ('.mcap', '.db3'):
+    for suffix in (".mcap", ".db3"):
         # bag_10.mcap comes after bag_9.mcap
-        files = sorted(path.glob(f'*{suffix}'), key=lambda p: (len(p.name), p.name))
+        files = sorted(path.glob(f"*{suffix}"), key=lambda p: (len(p.name), p.name))
         if files:
             return files
-    compressed = next(path.glob('*.zstd'), None)
-    if compressed is not None and (path / 'metadata.yaml').exists():
+    compressed = next(path.glob("*.zstd"), None)
+    if compressed is not None and (path / "metadata.yaml").exists():
         return []
-    raise BagError(f'{path} holds no recording: expected a rosbag2 directory with .mcap or .db3 files in it')
+    raise BagError(f"{path} holds no recording: expected a rosbag2 directory with .mcap or .db3 files in it")

@@ -40,11 +40,11 @@ class RawMessage(NamedTuple):
 
 
 # ROS 1 knew this type under another name; its fields are the same.
-_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
+_RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
 
 
 def ros2_type(name: str) -> str:
     """The ROS 2 name of a message type: `tf/tfMessage` -> `tf2_msgs/msg/TFMessage`."""
-    parts = name.split('/')
-    full = f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else name
+    parts = name.split("/")
+    full = f"{parts[0]}/msg/{parts[1]}" if len(parts) == 2 else name
     return _RENAMED.get(full, full)

@@ -62,27 +62,27 @@ _DECOMPRESS_ERRORS = (ZstdError, OSError, EOFError, RuntimeError, ValueError)
 
 
 def _decompressor(name: str) -> _Decompressor:
-    if name == 'zstd':
+    if name == "zstd":
         return zstd.ZstdDecompressor()
-    if name == 'lz4':
+    if name == "lz4":
         engine: _Decompressor = LZ4FrameDecompressor()
         return engine
-    if name == 'bz2':
+    if name == "bz2":
         return bz2.BZ2Decompressor()
-    raise _CutError(f'unknown compression {name!r}')
+    raise _CutError(f"unknown compression {name!r}")
 
 
 def _inflate(data: bytes, compression: str) -> tuple[bytes, bool]:
     """Decompress as far as possible; returns the bytes and whether the end of the stream was reached."""
-    if compression in ('', 'none'):
+    if compression in ("", "none"):
         return data, True
     engine, parts = _decompressor(compression), []
     for start in range(0, len(data), _STEP):
         try:
             parts.append(engine.decompress(data[start : start + _STEP]))
         except _DECOMPRESS_ERRORS:
-            return b''.join(parts), False
-    return b''.join(parts), bool(getattr(engine, 'eof', True))
+            return b"".join(parts), False
+    return b"".join(parts), bool(getattr(engine, "eof", True))
 
 
 class _Bytes:
@@ -94,15 +94,15 @@ class _Bytes:
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
         if len(piece) < size:
-            raise _CutError('a record is cut off')
+            raise _CutError("a record is cut off")
         self.at += size
         return piece
 
     def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), 'little')
+        return int.from_bytes(self.take(size), "little")
 
     def text(self) -> str:
-        return self.take(self.number(4)).decode(errors='replace')
+        return self.take(self.number(4)).decode(errors="replace")
 
     @property
     def left(self) -> int:
@@ -112,7 +112,7 @@ class _Bytes:
 class McapScanner:
     """Walks the records of an MCAP file; `damage` says afterwards where it had to stop."""
 
-    MAGIC = b'\x89MCAP0\r\n'
+    MAGIC = b"\x89MCAP0\r\n"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -123,17 +123,17 @@ class McapScanner:
     def messages(self) -> Iterator[Salvaged]:
         """Every readable message in file order. Raises BagError where the file is no ROS 2 MCAP at all."""
         size = self.path.stat().st_size
-        with self.path.open('rb') as file:
+        with self.path.open("rb") as file:
             if file.read(8) != self.MAGIC:
-                raise BagError(f'{self.path} is not an MCAP file: its first bytes are not the MCAP magic')
+                raise BagError(f"{self.path} is not an MCAP file: its first bytes are not the MCAP magic")
             while True:
                 at = file.tell()
                 head = file.read(9)
-                op, length = (head[0], int.from_bytes(head[1:], 'little')) if len(head) == 9 else (0, 0)
+                op, length = (head[0], int.from_bytes(head[1:], "little")) if len(head) == 9 else (0, 0)
                 if op in (0x02, 0x0F):  # footer or end of data: nothing but the index follows
                     return
                 if not 1 <= op <= 0x0F:
-                    self.damage = f'{self.path} is damaged: it breaks off after {at} of {size} bytes'
+                    self.damage = f"{self.path} is damaged: it breaks off after {at} of {size} bytes"
                     return
                 data = file.read(length)
                 if op == 0x01:
@@ -145,12 +145,12 @@ class McapScanner:
                     if message:
                         yield message
                 if len(data) < length:
-                    self.damage = f'{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record'
+                    self.damage = f"{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record"
                     return
 
     def _check_profile(self, data: bytes) -> None:
         profile = _Bytes(data).text()
-        if profile not in ('ros2', ''):
+        if profile not in ("ros2", ""):
             raise BagError(f'{self.path} is an MCAP file of profile {profile!r}, expected profile "ros2"')
 
     def _chunk(self, data: bytes, at: int, complete: bool) -> Iterator[Salvaged]:
@@ -163,7 +163,7 @@ class McapScanner:
         except _CutError:
             return
         if not whole and complete:
-            self.damage = f'{self.path} is damaged: the chunk at byte {at} cannot be decompressed to its end'
+            self.damage = f"{self.path} is damaged: the chunk at byte {at} cannot be decompressed to its end"
         inner, found = _Bytes(raw), []
         try:
             while inner.left:
@@ -173,7 +173,7 @@ class McapScanner:
                     found.append(message)
         except (_CutError, struct.error):
             if complete:
-                self.damage = f'{self.path} is damaged: the chunk at byte {at} holds a record that is cut off'
+                self.damage = f"{self.path} is damaged: the chunk at byte {at} holds a record that is cut off"
         yield from sorted(found, key=lambda m: m.receive_ns)
 
     def _record(self, op: int, data: bytes) -> Salvaged | None:
@@ -184,14 +184,14 @@ class McapScanner:
         elif op == 0x04:
             key, schema = cursor.number(2), cursor.number(2)
             topic, encoding, metadata = cursor.text(), cursor.text(), _Bytes(cursor.take(cursor.number(4)))
-            name, form, definition = self._schemas.get(schema, ('', '', ''))
+            name, form, definition = self._schemas.get(schema, ("", "", ""))
             latched = False
             while metadata.left:
                 word, value = metadata.text(), metadata.text()
-                if word == 'offered_qos_profiles':
-                    latched = any(x in value for x in ('durability: 1', 'durability: transient_local'))
-            if encoding == 'cdr' and name:
-                self._channels[key] = Channel(topic, name, definition, False, latched, idl=form != 'ros2msg')
+                if word == "offered_qos_profiles":
+                    latched = any(x in value for x in ("durability: 1", "durability: transient_local"))
+            if encoding == "cdr" and name:
+                self._channels[key] = Channel(topic, name, definition, False, latched, idl=form != "ros2msg")
         elif op == 0x05:
             channel = self._channels.get(cursor.number(2))
             if channel:
@@ -205,7 +205,7 @@ class McapScanner:
 class Bag1Scanner:
     """Walks the records of a ROS 1 bag (format 2.0); `damage` says afterwards where it had to stop."""
 
-    MAGIC = b'#ROSBAG V2.0\n'
+    MAGIC = b"#ROSBAG V2.0\n"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -215,7 +215,7 @@ class Bag1Scanner:
     def messages(self) -> Iterator[Salvaged]:
         """Every readable message in file order. Raises BagError where the file is no ROS 1 bag at all."""
         size = self.path.stat().st_size
-        with self.path.open('rb') as file:
+        with self.path.open("rb") as file:
             if file.read(len(self.MAGIC)) != self.MAGIC:
                 raise BagError(f'{self.path} is not a ROS 1 bag: its first line is not "#ROSBAG V2.0"')
             while True:
@@ -223,20 +223,20 @@ class Bag1Scanner:
                 lead = file.read(4)
                 if not lead and at == size and self.damage is None:
                     return
-                header = file.read(int.from_bytes(lead, 'little')) if len(lead) == 4 else b''
+                header = file.read(int.from_bytes(lead, "little")) if len(lead) == 4 else b""
                 fields = self._fields(header)
                 count = file.read(4)
                 if not fields or len(count) < 4:
-                    self.damage = f'{self.path} is damaged: it breaks off after {at} of {size} bytes'
+                    self.damage = f"{self.path} is damaged: it breaks off after {at} of {size} bytes"
                     return
-                length = int.from_bytes(count, 'little')
+                length = int.from_bytes(count, "little")
                 data = file.read(length)
-                if fields.get('op') == b'\x05':
+                if fields.get("op") == b"\x05":
                     yield from self._chunk(fields, data, at)
-                elif fields.get('op') == b'\x07' and len(data) == length:
+                elif fields.get("op") == b"\x07" and len(data) == length:
                     self._connection(fields, data)
                 if len(data) < length:
-                    self.damage = f'{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record'
+                    self.damage = f"{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record"
                     return
 
     @staticmethod
@@ -244,15 +244,15 @@ class Bag1Scanner:
         cursor, fields = _Bytes(header), {}
         try:
             while cursor.left:
-                name, _, value = cursor.take(cursor.number(4)).partition(b'=')
-                fields[name.decode(errors='replace')] = value
+                name, _, value = cursor.take(cursor.number(4)).partition(b"=")
+                fields[name.decode(errors="replace")] = value
         except _CutError:
             return {}
         return fields
 
     def _connection(self, fields: dict[str, bytes], data: bytes) -> None:
         inner = self._fields(data)
-        if 'type' in inner and 'topic' in fields:
+        if "type" in inner and "topic" in fields:
             self._channels[int.from_bytes(fields['conn'], 'little')] = Channel(
                 fields['topic'].decode(), inner['type'].decode(),
                 inner.get('message_definition', b'').decode(errors='replace'),
@@ -261,24 +261,24 @@ class Bag1Scanner:
 
     def _chunk(self, fields: dict[str, bytes], data: bytes, at: int) -> Iterator[Salvaged]:
         try:
-            raw, _ = _inflate(data, fields.get('compression', b'none').decode())
+            raw, _ = _inflate(data, fields.get("compression", b"none").decode())
         except _CutError as cut:
-            self.damage = f'{self.path} is damaged: the chunk at byte {at} has an {cut}'
+            self.damage = f"{self.path} is damaged: the chunk at byte {at} has an {cut}"
             return
         cursor, found = _Bytes(raw), []
         try:
             while cursor.left:
                 inner = self._fields(cursor.take(cursor.number(4)))
                 body = cursor.take(cursor.number(4))
-                if inner.get('op') == b'\x07':
+                if inner.get("op") == b"\x07":
                     self._connection(inner, body)
-                elif inner.get('op') == b'\x02' and len(inner.get('time', b'')) == 8:
-                    channel = self._channels.get(int.from_bytes(inner['conn'], 'little'))
-                    seconds, nanoseconds = struct.unpack('<II', inner['time'])
+                elif inner.get("op") == b"\x02" and len(inner.get("time", b"")) == 8:
+                    channel = self._channels.get(int.from_bytes(inner["conn"], "little"))
+                    seconds, nanoseconds = struct.unpack("<II", inner["time"])
                     if channel:
                         found.append(Salvaged(channel, seconds * 10**9 + nanoseconds, body))
         except _CutError:
-            self.damage = f'{self.path} is damaged: the chunk at byte {at} is cut off'
+            self.damage = f"{self.path} is damaged: the chunk at byte {at} is cut off"
         yield from sorted(found, key=lambda m: m.receive_ns)
 
 
@@ -291,40 +291,38 @@ class Sqlite3Scanner:
 
     def messages(self) -> Iterator[Salvaged]:
         """Every readable message in the order it was recorded. Raises BagError where no table can be read."""
-        database = sqlite3.connect(f'file:{self.path}?immutable=1', uri=True)
+        database = sqlite3.connect(f"file:{self.path}?immutable=1", uri=True)
         try:
             # SQLite refuses a file shorter than its header says, unless schema repairs are allowed. Nothing is written.
-            database.execute('PRAGMA writable_schema=ON')
+            database.execute("PRAGMA writable_schema=ON")
             channels = {
                 key: Channel(topic, kind, self._definition(database, kind), ros1=False)
                 for key, topic, kind in self._topics(database)
             }
             try:
-                rows = database.execute('SELECT topic_id, timestamp, data FROM messages NOT INDEXED')
+                rows = database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED")
                 for topic, stamp, data in rows:
                     if topic in channels and isinstance(data, bytes):
                         yield Salvaged(channels[topic], stamp, data)
             except sqlite3.DatabaseError as error:
-                self.damage = f'{self.path} is damaged: the database gives out before its end ({error})'
+                self.damage = f"{self.path} is damaged: the database gives out before its end ({error})"
         finally:
             database.close()
 
     def _topics(self, database: sqlite3.Connection) -> list[tuple[int, str, str]]:
         try:
-            return database.execute('SELECT id, name, type FROM topics').fetchall()
+            return database.execute("SELECT id, name, type FROM topics").fetchall()
         except sqlite3.DatabaseError as error:
-            raise BagError(f'{self.path} cannot be read as a rosbag2 database: {error}') from error
+            raise BagError(f"{self.path} cannot be read as a rosbag2 database: {error}") from error
 
     @staticmethod
     def _definition(database: sqlite3.Connection, name: str) -> str:
-        query = (
-            "SELECT encoded_message_definition FROM message_definitions WHERE topic_type=? AND encoding='ros2msg'"
-        )
+        query = "SELECT encoded_message_definition FROM message_definitions WHERE topic_type=? AND encoding='ros2msg'"
         try:
             row = database.execute(query, (name,)).fetchone()
         except sqlite3.DatabaseError:  # older recordings have no such table: the built-in definitions are used
             row = None
-        return str(row[0]) if row else ''
+        return str(row[0]) if row else ""
 
 
 Scanner = McapScanner | Bag1Scanner | Sqlite3Scanner
@@ -332,7 +330,7 @@ Scanner = McapScanner | Bag1Scanner | Sqlite3Scanner
 
 def scanner_for(path: Path) -> Scanner:
     """The scanner for a recording's file, chosen by its suffix."""
-    kinds: dict[str, type[Scanner]] = {'.mcap': McapScanner, '.bag': Bag1Scanner, '.db3': Sqlite3Scanner}
+    kinds: dict[str, type[Scanner]] = {".mcap": McapScanner, ".bag": Bag1Scanner, ".db3": Sqlite3Scanner}
     if path.suffix not in kinds:
-        raise BagError(f'{path} is not a recording: expected a .mcap, .db3 or .bag file, or a rosbag2 directory')
+        raise BagError(f"{path} is not a recording: expected a .mcap, .db3 or .bag file, or a rosbag2 directory")
     return kinds[path.suffix](path)

@@ -65,7 +65,7 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except (WriterError, OSError) as error:
-            raise BagError(f'cannot write a recording to {self.path}: {error}') from error
+            raise BagError(f"cannot write a recording to {self.path}: {error}") from error
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         self._topics: dict[str, Connection] = {}
 
@@ -92,10 +92,10 @@ class BagWriter:
             reliable: offered as reliable, otherwise best effort.
         """
         if topic in self._topics:
-            raise BagError(f'topic {topic} was added to {self.path} twice')
+            raise BagError(f"topic {topic} was added to {self.path} twice")
         if kind not in self._store.fielddefs:
-            raise BagError(f'topic {topic}: {kind} is not a message type of ROS 2 Humble')
-        profiles = [_qos(latched or topic == '/tf_static', reliable)]
+            raise BagError(f"topic {topic}: {kind} is not a message type of ROS 2 Humble")
+        profiles = [_qos(latched or topic == "/tf_static", reliable)]
         self._topics[topic] = self._writer.add_connection(
             topic, kind, typestore=self._store, offered_qos_profiles=profiles
         )
@@ -106,7 +106,7 @@ class BagWriter:
         try:
             data = self._store.serialize_cdr(msg, connection.msgtype)
         except (SerdeError, AttributeError, TypeError, AssertionError) as error:
-            raise BagError(f'the message for {topic} is not a {connection.msgtype}: {error}') from error
+            raise BagError(f"the message for {topic} is not a {connection.msgtype}: {error}") from error
         self._append(connection, receive_ns, data)
 
     def write_cdr(self, topic: str, kind: str, receive_ns: int, data: bytes | memoryview) -> None:
@@ -125,18 +125,18 @@ class BagWriter:
 
     def _connection(self, topic: str) -> Connection:
         if topic not in self._topics:
-            raise BagError(f'topic {topic} was not added to {self.path} before its first message')
+            raise BagError(f"topic {topic} was not added to {self.path} before its first message")
         return self._topics[topic]
 
     def _append(self, connection: Connection, receive_ns: int, data: bytes | memoryview) -> None:
         try:
             self._writer.write(connection, receive_ns, data)
         except (WriterError, OSError) as error:
-            raise BagError(f'cannot write to {self.path}: {error}') from error
+            raise BagError(f"cannot write to {self.path}: {error}") from error
 
 
 def _delete_recording(path: Path) -> None:
-    strangers = [p.name for p in path.iterdir() if p.suffix not in ('.mcap', '.db3') and p.name != 'metadata.yaml']
+    strangers = [p.name for p in path.iterdir() if p.suffix not in (".mcap", ".db3") and p.name != "metadata.yaml"]
     if strangers:
-        raise BagError(f'{path} is not replaced: beside a recording it holds {sorted(strangers)[0]}')
+        raise BagError(f"{path} is not replaced: beside a recording it holds {sorted(strangers)[0]}")
     shutil.rmtree(path)

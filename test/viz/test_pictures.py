@@ -114,7 +114,9 @@ def test_a_sheet_shows_every_camera_and_volume(count: int, tmp_path: Path) -> No
 
 def test_a_failed_camera_leaves_a_gap_not_an_error() -> None:
     rig = _rig({"left": 90, "right": -90})
-    sheet = scene_sheet([None, np.full((36, 64, 3), (254, 1, 3), np.uint8)], rig, {"predicted": _volume()}, pixels_per_voxel=12)
+    sheet = scene_sheet(
+        [None, np.full((36, 64, 3), (254, 1, 3), np.uint8)], rig, {"predicted": _volume()}, pixels_per_voxel=12
+    )
     assert (sheet == (254, 1, 3)).all(-1).any()
     assert (sheet == (60, 60, 60)).all(-1).sum() > 500
 

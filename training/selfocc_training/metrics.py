@@ -134,8 +134,7 @@ def score_occupancy(grid: VoxelGrid, predicted: Bools, true: Bools, mask: Bools,
     centres = grid.centres()[:, :, 0, :2]
     distance = np.hypot(centres[..., 0], centres[..., 1])[:, :, None]
     rings = tuple(
-        count(predicted, true, seen_above & (distance >= near) & (distance < far))
-        for near, far in pairwise(RINGS_M)
+        count(predicted, true, seen_above & (distance >= near) & (distance < far)) for near, far in pairwise(RINGS_M)
     )
     return OccupancyScore(count(predicted, true, mask), count(predicted, true, seen_above), rings)
 
