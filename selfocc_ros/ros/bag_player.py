@@ -34,7 +34,7 @@ from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns, message_class
 from selfocc_ros.ros.diagnostics import LISTENING, node_of_state
 from selfocc_ros.ros.messages import time_message
-from selfocc_ros.ros.spin import end_on_sigterm, init, shut_down
+from selfocc_ros.ros.spin import init, interrupt_once, shut_down
 
 CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own
@@ -249,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.loop < 0:
         parser().error(f"--loop is {args.loop}, expected 1 or more, or no number for ever")
     init(arguments)
-    end_on_sigterm()
+    interrupt_once()
     try:
         run(args)
     except SelfOccError as error:

@@ -55,7 +55,7 @@ def _node_entry(node: str, snapshot: Snapshot) -> DiagnosticStatus:
 
 def _camera_entry(node: str, name: str, camera: CameraStatus, now_s: float) -> DiagnosticStatus:
     age_s = None if camera.seen_s is None else now_s - camera.seen_s
-    lacks = camera.lacks()
+    lacks = [*camera.problems.values(), *(f"nothing on {topic} yet" for topic in camera.unseen())]
     level, text = DiagnosticStatus.OK, "ok"
     if age_s is not None and age_s > STALE_S:
         level, text = DiagnosticStatus.STALE, f"last image {age_s:.1f} s ago"

@@ -54,13 +54,19 @@ def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = 
         executor.shutdown()
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM do what Ctrl-C does: raise KeyboardInterrupt in the main thread."""
+def interrupt_once() -> None:
+    """Let the first SIGINT or SIGTERM raise KeyboardInterrupt in the main thread, and ignore those after it.
+
+    A terminal and a launch both pass Ctrl-C on; the second one must not break the way out.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def shut_down() -> None:

@@ -49,14 +49,11 @@ class CameraStatus:
     calibrated: bool = False
     problems: dict[str, str] = field(default_factory=dict)  # kind -> sentence
 
-    def lacks(self) -> list[str]:
-        """What keeps this camera out of the occupancy, in words."""
-        out = list(self.problems.values())
-        if not self.images and "qos" not in self.problems:
-            out.append(f"no image on {self.image_topic} yet")
-        if not self.calibrated and "calibration" not in self.problems:
-            out.append(f"no CameraInfo on {self.info_topic} yet")
-        return out
+    def unseen(self) -> list[str]:
+        """Topics of this camera on which nothing came yet, for no reason that is known."""
+        image = [] if self.images or "qos" in self.problems else [self.image_topic]
+        info = [] if self.calibrated or "calibration" in self.problems else [self.info_topic]
+        return image + info
 
 
 @dataclass(frozen=True)
@@ -201,10 +198,12 @@ class Status:
             cameras = {
                 name: CameraStatus(**{**vars(c), "problems": dict(c.problems)}) for name, c in self._cameras.items()
             }
+            unseen = [topic for camera in cameras.values() for topic in camera.unseen()]
             return Snapshot(
                 state, reason, self._rate_hz(), latency, self._sets, self._dropped, self._published, cameras, stale,
                 self._waiting
-                + [lack for camera in cameras.values() for lack in camera.lacks()]
+                + [problem for camera in cameras.values() for problem in camera.problems.values()]
+                + ([f"a first message on {', '.join(unseen)}"] if unseen else [])
                 + [f"images on {cameras[name].image_topic}" for name in stale],
             )  # fmt: skip
 

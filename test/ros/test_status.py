@@ -51,10 +51,7 @@ def test_a_network_that_cannot_be_loaded_is_an_error_with_its_reason(status: Sta
 
 
 def test_what_a_camera_lacks_is_named_by_topic_and_goes_away(status: Status):
-    assert status.snapshot().waiting == [
-        "no image on /front/image yet",
-        "no CameraInfo on /front/camera_info yet",
-    ]
+    assert status.snapshot().waiting == ["a first message on /front/image, /front/camera_info"]
     status.image("front", 5)
     status.calibration("front", "it holds NaN")
     assert status.snapshot().waiting == ["it holds NaN"]

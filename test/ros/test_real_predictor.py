@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node with a real network: its voxels equal those computed without ROS; checkpoints that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from selfocc_ros.logs.samples import iterate_samples
+from selfocc_ros.model.checkpoint import save_checkpoint
+from selfocc_ros.model.config import load_model_config
+from selfocc_ros.model.selfocc import build_model
+from selfocc_ros.ros.domain import environment, own_domain
+from selfocc_ros.ros.processes import Processes
+from selfocc_ros.ros.session import NODE_COMMAND, play_through_node
+from selfocc_ros.runtime.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with random weights, shaken so that images matter from the start."""
+    torch.manual_seed(3)
+    model = build_model(load_model_config("tiny"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * torch.randn_like(parameter)
+    path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
+    save_checkpoint(path, model, {"command": "random weights"}, half=True)
+    return path
+
+
+@pytest.mark.slow
+def test_live_equals_offline(make_bag: Any, checkpoint: Path, tmp_path: Path, assert_live_equals_offline: Any):
+    bag = make_bag(tmp_path / "bag", seconds=3.0, rate_hz=2.0, scale=4)
+    result = play_through_node(
+        bag, tmp_path / "out", checkpoint, extra_params={"tf_wait": 2.0, "max_wait": 0.4, "device": "cpu"}
+    )
+    assert result.frames_out >= 2
+    assert result.frames_missed_at_start == 0
+    predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
+    first, second = (predictor.predict(sample).volume.state for sample in list(iterate_samples(bag))[:2])
+    assert np.count_nonzero(first != second) > 0.001 * first.size, "the network does not look at its images"
+    assert_live_equals_offline(bag, result.output_bag, predictor, at_most=0.001)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("fault", ["damaged", "foreign"])
+def test_a_checkpoint_that_cannot_be_used(fault: str, make_bag: Any, checkpoint: Path, tmp_path: Path):
+    """One error in the log, the same from the player that waits; the node stays up."""
+    file = tmp_path / f"{fault}.safetensors"
+    if fault == "damaged":
+        file.write_bytes(checkpoint.read_bytes()[:100_000])
+    else:
+        save_file({"weight": torch.zeros(3)}, file)
+    with own_domain() as domain, Processes(tmp_path, environment(domain)) as processes:
+        processes.start("node", [*NODE_COMMAND, "--ros-args", "-p", f"checkpoint:={file}"])
+        bag = make_bag(tmp_path / "bag", seconds=0.4)
+        processes.start_module("player", "selfocc_ros.ros.bag_player", str(bag), "--wait-for-node", "selfocc")
+        deadline = time.monotonic() + 120.0
+        while "player" not in processes.ended():
+            assert time.monotonic() < deadline, "the player still waits"
+            time.sleep(0.05)
+        assert processes.ended()["player"] == 2
+        said = processes.last_line("player")
+        assert said.startswith("bag_player: node selfocc cannot work: ")
+        assert said.count(str(file)) == 1
+        errors = [line for line in processes.log("node").read_text().splitlines() if line.startswith("[ERROR]")]
+        assert len(errors) == 1, errors
+        assert "the node cannot work: " in errors[0]
+        assert str(file) in errors[0]
+        assert "node" in processes.pids(), "the node has ended"
+        os.kill(processes.pids()["node"], signal.SIGTERM)
+        assert processes.stop("node") == 0
+        assert "Traceback" not in processes.log("node").read_text()
