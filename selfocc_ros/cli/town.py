@@ -44,8 +44,17 @@ def run(args: argparse.Namespace) -> int:
         from selfocc_ros.town.write import write_drive
 
         begun = time.monotonic()
-        bag = write_drive(args.seed, args.seconds, spec, args.out, args.rate, _progress, supersample=args.supersample,
-                          save_truth=args.truth, device=args.device)
+        bag = write_drive(
+            args.seed,
+            args.seconds,
+            spec,
+            args.out,
+            args.rate,
+            _progress,
+            supersample=args.supersample,
+            save_truth=args.truth,
+            device=args.device,
+        )
         result |= {"bag": str(bag), "wall_s": time.monotonic() - begun}
         print(f"wrote {bag} in {result['wall_s']:.1f} s", file=say)
     if args.stats:

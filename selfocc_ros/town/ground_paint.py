@@ -30,17 +30,23 @@ class GroundStyle:
     seed: int
 
     @staticmethod
-    def random(rng: np.random.Generator, section: CrossSection, zebras: np.ndarray, device: torch.device) -> GroundStyle:
+    def random(
+        rng: np.random.Generator, section: CrossSection, zebras: np.ndarray, device: torch.device
+    ) -> GroundStyle:
         """Draw a street surface."""
         grey, warm = rng.uniform(0.22, 0.36), rng.normal(0.0, 0.012)
         stone, tint = rng.uniform(0.42, 0.6), rng.normal(0.0, 0.03)
         places = np.sort(zebras) if len(zebras) else np.array([-1e6])
         return GroundStyle(
-            section, torch.from_numpy(places).to(device, torch.float32),
+            section,
+            torch.from_numpy(places).to(device, torch.float32),
             (float(grey + warm), float(grey), float(grey - warm)),
             (float(stone + tint), float(stone), float(stone - tint)),
             (float(rng.uniform(0.16, 0.34)), float(rng.uniform(0.26, 0.34)), float(rng.uniform(0.08, 0.16))),
-            float(rng.uniform(0.4, 0.8)), float(rng.uniform(0.1, 0.6)), int(rng.integers(1, 65521)))
+            float(rng.uniform(0.4, 0.8)),
+            float(rng.uniform(0.1, 0.6)),
+            int(rng.integers(1, 65521)),
+        )
 
 
 def ground_label(section: CrossSection, d: Tensor, part: Tensor) -> Tensor:
@@ -98,13 +104,29 @@ def _paving(noise: Noise, style: GroundStyle, d: Tensor, s: Tensor, fp: Tensor, 
     column = torch.floor(along)
     shade = noise.lattice(column, row * torch.sign(d), style.seed + 7)
     gap = torch.minimum(0.5 - (along - column - 0.5).abs(), 0.5 - (across / tile - row - 0.5).abs()) * tile
-    tone = (1.0 + 0.45 * (shade - 0.5) * fade(fp, tile) + 0.14 * fine[:, 0] + 0.2 * coarse[:, 0] - 0.3 * fine[:, 1]
-            - 0.35 * (1.0 - edge(gap - 0.012, fp)) * fade(fp, 0.4) - 0.25 * (fine[:, 2] > 0.8) * fade(fp, 0.1))
+    tone = (
+        1.0
+        + 0.45 * (shade - 0.5) * fade(fp, tile)
+        + 0.14 * fine[:, 0]
+        + 0.2 * coarse[:, 0]
+        - 0.3 * fine[:, 1]
+        - 0.35 * (1.0 - edge(gap - 0.012, fp)) * fade(fp, 0.4)
+        - 0.25 * (fine[:, 2] > 0.8) * fade(fp, 0.1)
+    )
     return d.new_tensor(style.paving) * _grey(tone.clamp_min(0.2))
 
 
-def paint_ground(noise: Noise, style: GroundStyle, x: Tensor, y: Tensor, z: Tensor, d: Tensor, s: Tensor, part: Tensor,
-                 footprint: Tensor) -> Tensor:
+def paint_ground(
+    noise: Noise,
+    style: GroundStyle,
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    d: Tensor,
+    s: Tensor,
+    part: Tensor,
+    footprint: Tensor,
+) -> Tensor:
     """Albedo (n, 3) of ground hits at x, y, z with road coordinates d, s; ``footprint`` in metres."""
     shift = 0.37 * (style.seed % 211)
     face = part == KERB_FACE
@@ -118,11 +140,15 @@ def paint_ground(noise: Noise, style: GroundStyle, x: Tensor, y: Tensor, z: Tens
         which = where.nonzero(as_tuple=True)[0]
         if len(which):
             colour[which] = painter(noise, style, d[which], s[which], footprint[which], fine[which], coarse[which])
-    verge = d.new_tensor(style.verge) * _grey((1.0 + 0.3 * fine[:, 2] + 0.3 * fine[:, 3] + 0.3 * coarse[:, 0]).clamp_min(0.2))
+    verge = d.new_tensor(style.verge) * _grey(
+        (1.0 + 0.3 * fine[:, 2] + 0.3 * fine[:, 3] + 0.3 * coarse[:, 0]).clamp_min(0.2)
+    )
     colour = torch.where(outside[:, None], verge, colour)
     # Kerbstones: a light strip of stones of one metre, on top and in front.
     stone = noise.lattice(torch.floor(s), torch.sign(d) + 2, style.seed + 9)
-    kerb = _grey((0.50 + 0.2 * (stone - 0.5) + 0.06 * fine[:, 0]) - 0.2 * edge(0.02 - ((s % 1.0) - 0.5).abs(), footprint))
+    kerb = _grey(
+        (0.50 + 0.2 * (stone - 0.5) + 0.06 * fine[:, 0]) - 0.2 * edge(0.02 - ((s % 1.0) - 0.5).abs(), footprint)
+    )
     strip = edge(0.16 - (d.abs() - style.section.kerb), footprint) * (part != ROAD)
     colour = blend(colour, kerb, strip)
     gutter = edge(0.25 - (style.section.kerb - d.abs()), footprint) * (part == ROAD)

@@ -167,7 +167,13 @@ def _furniture(rng: np.random.Generator, ground: Ground, side: float, zebras: Ar
     section = route.section
     s = BEGIN
     makers: tuple[Callable[[np.random.Generator], Thing], ...] = (
-        things.tree, things.lamp, things.litter_bin, things.sign, things.planter, things.bicycle)
+        things.tree,
+        things.lamp,
+        things.litter_bin,
+        things.sign,
+        things.planter,
+        things.bicycle,
+    )
     while s < route.end - 20.0:
         s += float(rng.uniform(4.5, 9.5))
         kind = int(rng.choice(6, p=(0.36, 0.2, 0.12, 0.14, 0.1, 0.08)))

@@ -42,19 +42,69 @@ def random_mood(rng: np.random.Generator) -> Mood:
     haze = float(rng.uniform(250.0, 700.0))
     exposure = float(rng.uniform(0.9, 1.12))
     if kind == 0:
-        return Mood("sunny", _towards(azimuth, float(rng.uniform(0.7, 1.1))), (1.15, 1.08, 0.95), (0.50, 0.55, 0.64),
-                    (0.20, 0.38, 0.75), (0.62, 0.74, 0.90), 0.45, 0.50, haze, exposure)
+        return Mood(
+            "sunny",
+            _towards(azimuth, float(rng.uniform(0.7, 1.1))),
+            (1.15, 1.08, 0.95),
+            (0.50, 0.55, 0.64),
+            (0.20, 0.38, 0.75),
+            (0.62, 0.74, 0.90),
+            0.45,
+            0.50,
+            haze,
+            exposure,
+        )
     if kind == 1:
-        return Mood("overcast", _towards(azimuth, 1.0), (0.22, 0.22, 0.22), (0.86, 0.88, 0.92),
-                    (0.62, 0.65, 0.70), (0.80, 0.82, 0.84), 0.8, 0.10, haze * 0.6, exposure)
+        return Mood(
+            "overcast",
+            _towards(azimuth, 1.0),
+            (0.22, 0.22, 0.22),
+            (0.86, 0.88, 0.92),
+            (0.62, 0.65, 0.70),
+            (0.80, 0.82, 0.84),
+            0.8,
+            0.10,
+            haze * 0.6,
+            exposure,
+        )
     if kind == 2:
-        return Mood("low sun", _towards(azimuth, float(rng.uniform(0.22, 0.4))), (1.35, 1.00, 0.62), (0.46, 0.50, 0.62),
-                    (0.28, 0.42, 0.70), (0.95, 0.78, 0.58), 0.35, 0.45, haze, exposure)
+        return Mood(
+            "low sun",
+            _towards(azimuth, float(rng.uniform(0.22, 0.4))),
+            (1.35, 1.00, 0.62),
+            (0.46, 0.50, 0.62),
+            (0.28, 0.42, 0.70),
+            (0.95, 0.78, 0.58),
+            0.35,
+            0.45,
+            haze,
+            exposure,
+        )
     if kind == 3:
-        return Mood("dusk", _towards(azimuth, 0.2), (0.42, 0.28, 0.24), (0.40, 0.42, 0.56),
-                    (0.14, 0.18, 0.36), (0.72, 0.48, 0.42), 0.5, 0.18, haze * 0.8, exposure * 1.15)
-    return Mood("hazy", _towards(azimuth, float(rng.uniform(0.5, 0.9))), (0.72, 0.68, 0.60), (0.66, 0.68, 0.70),
-                (0.55, 0.62, 0.72), (0.84, 0.84, 0.80), 0.3, 0.28, haze * 0.45, exposure)
+        return Mood(
+            "dusk",
+            _towards(azimuth, 0.2),
+            (0.42, 0.28, 0.24),
+            (0.40, 0.42, 0.56),
+            (0.14, 0.18, 0.36),
+            (0.72, 0.48, 0.42),
+            0.5,
+            0.18,
+            haze * 0.8,
+            exposure * 1.15,
+        )
+    return Mood(
+        "hazy",
+        _towards(azimuth, float(rng.uniform(0.5, 0.9))),
+        (0.72, 0.68, 0.60),
+        (0.66, 0.68, 0.70),
+        (0.55, 0.62, 0.72),
+        (0.84, 0.84, 0.80),
+        0.3,
+        0.28,
+        haze * 0.45,
+        exposure,
+    )
 
 
 def sky(mood: Mood, noise: Noise, directions: Tensor, angle: Tensor, seed: int) -> Tensor:

@@ -93,8 +93,9 @@ class Solids:
     @staticmethod
     def join(tables: Sequence[Solids]) -> Solids:
         """All rows of several tables."""
-        return Solids(**{field.name: np.concatenate([getattr(table, field.name) for table in tables])
-                         for field in fields(Solids)})
+        return Solids(
+            **{field.name: np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(Solids)}
+        )
 
     @property
     def radius(self) -> Array:
@@ -127,7 +128,8 @@ class Thing:
 def build(things: Sequence[Thing], place: Array, moving: bool, first_actor: int = 0) -> Solids:
     """Put things at ``place`` (len(things), 4) = x, y, ground height, yaw."""
     counts = [len(thing.parts) for thing in things]
-    owner = np.repeat(np.arange(len(things)), counts)
+    owners = [i for i, count in enumerate(counts) for _ in range(count)]
+    owner = np.array(owners, dtype=np.int64)
     parts = [part for thing in things for part in thing.parts]
     lower = np.array([part.lower for part in parts], dtype=np.float64).reshape(-1, 3)
     upper = np.array([part.upper for part in parts], dtype=np.float64).reshape(-1, 3)
@@ -135,10 +137,17 @@ def build(things: Sequence[Thing], place: Array, moving: bool, first_actor: int 
     where = np.asarray(place, dtype=np.float64).reshape(-1, 4)[owner]
     middle = (lower + upper) * 0.5
     cos, sin = np.cos(where[:, 3]), np.sin(where[:, 3])
-    centre = np.stack([where[:, 0] + cos * middle[:, 0] - sin * middle[:, 1],
-                       where[:, 1] + sin * middle[:, 0] + cos * middle[:, 1],
-                       where[:, 2] + middle[:, 2]], axis=-1)
-    labels = [int(part.label if part.label is not None else things[i].label) for part, i in zip(parts, owner)]
+    centre = np.stack(
+        [
+            where[:, 0] + cos * middle[:, 0] - sin * middle[:, 1],
+            where[:, 1] + sin * middle[:, 0] + cos * middle[:, 1],
+            where[:, 2] + middle[:, 2],
+        ],
+        axis=-1,
+    )
+    labels = [
+        int(part.label if part.label is not None else things[i].label) for part, i in zip(parts, owners, strict=True)
+    ]
     return Solids(
         centre=centre,
         size=(upper - lower) * 0.5,
@@ -147,9 +156,12 @@ def build(things: Sequence[Thing], place: Array, moving: bool, first_actor: int 
         label=np.array(labels, dtype=np.int64),
         material=np.array([int(part.material) for part in parts], dtype=np.int64),
         colour=np.array([part.colour for part in parts], dtype=np.float64).reshape(-1, 3),
-        seed=np.array([(things[i].seed * 31 + 7 * k) % 65521 for k, i in enumerate(owner)], dtype=np.int64),
+        seed=np.array(
+            [(things[i].seed * 31 + 7 * k) % 65521 for i, count in enumerate(counts) for k in range(count)],
+            dtype=np.int64,
+        ),
         foot=where[:, 2].copy(),
         parameters=np.array([part.parameters for part in parts], dtype=np.float64).reshape(-1, 4),
-        actor=owner.astype(np.int64) + first_actor,
+        actor=owner + first_actor,
         moving=np.full(len(parts), moving, dtype=np.bool_),
     )

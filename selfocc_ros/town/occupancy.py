@@ -19,8 +19,16 @@ from selfocc_ros.town.route import KERB_HEIGHT
 Array = npt.NDArray[np.float64]
 
 # Where several things share a voxel the later of these wins: what moves matters most.
-_PRIORITY = {Label.MANMADE: 0, Label.VEGETATION: 1, Label.PEDESTRIAN: 5, Label.BICYCLE: 4, Label.MOTORCYCLE: 4,
-             Label.CAR: 3, Label.TRUCK: 3, Label.BUS: 3}
+_PRIORITY = {
+    Label.MANMADE: 0,
+    Label.VEGETATION: 1,
+    Label.PEDESTRIAN: 5,
+    Label.BICYCLE: 4,
+    Label.MOTORCYCLE: 4,
+    Label.CAR: 3,
+    Label.TRUCK: 3,
+    Label.BUS: 3,
+}
 
 
 def _range(grid: VoxelGrid, middle: Array, reach: Array) -> tuple[slice, slice, slice] | None:
@@ -33,8 +41,9 @@ def _range(grid: VoxelGrid, middle: Array, reach: Array) -> tuple[slice, slice, 
     return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
 
 
-def box_overlaps(grid: VoxelGrid, middle: Array, axes: Array, half: Array) -> tuple[tuple[slice, slice, slice],
-                                                                                    npt.NDArray[np.bool_]] | None:
+def box_overlaps(
+    grid: VoxelGrid, middle: Array, axes: Array, half: Array
+) -> tuple[tuple[slice, slice, slice], npt.NDArray[np.bool_]] | None:
     """Which voxels an oriented box overlaps.
 
     Args:
@@ -71,8 +80,9 @@ def box_overlaps(grid: VoxelGrid, middle: Array, axes: Array, half: Array) -> tu
     return where, ~outside
 
 
-def ball_overlaps(grid: VoxelGrid, middle: Array, radius: float) -> tuple[tuple[slice, slice, slice],
-                                                                         npt.NDArray[np.bool_]] | None:
+def ball_overlaps(
+    grid: VoxelGrid, middle: Array, radius: float
+) -> tuple[tuple[slice, slice, slice], npt.NDArray[np.bool_]] | None:
     """Which voxels a ball overlaps; see ``box_overlaps``."""
     where = _range(grid, middle, np.full(3, radius))
     if where is None:
@@ -92,8 +102,12 @@ def _points(grid: VoxelGrid, odom_from_base: Array, dz: float = 0.0) -> Array:
     sides = [lower[i] + (np.arange(grid.shape[i]) + 0.5) * cell[i] for i in range(3)]
     rotation = odom_from_base[:3, :3]
     return np.asarray(
-        (rotation[:, 0] * sides[0][:, None])[:, None, None] + (rotation[:, 1] * sides[1][:, None])[None, :, None]
-        + (rotation[:, 2] * (sides[2][:, None] + dz))[None, None, :] + odom_from_base[:3, 3], dtype=np.float64)
+        (rotation[:, 0] * sides[0][:, None])[:, None, None]
+        + (rotation[:, 1] * sides[1][:, None])[None, :, None]
+        + (rotation[:, 2] * (sides[2][:, None] + dz))[None, None, :]
+        + odom_from_base[:3, 3],
+        dtype=np.float64,
+    )
 
 
 def ground_classes(grid: VoxelGrid, odom_from_base: Array, ground: Ground) -> npt.NDArray[np.uint8]:
@@ -128,8 +142,11 @@ def ground_classes(grid: VoxelGrid, odom_from_base: Array, ground: Ground) -> np
     reached[np.flatnonzero(unsure)[offset >= section.kerb]] = True
     solid[near] = reached
     _, d = ground.road.lookup(xy[solid])
-    kinds = np.where(np.abs(d) < section.kerb, int(Label.DRIVEABLE_SURFACE),
-                     np.where(np.abs(d) <= section.wall, int(Label.SIDEWALK), int(Label.TERRAIN)))
+    kinds = np.where(
+        np.abs(d) < section.kerb,
+        int(Label.DRIVEABLE_SURFACE),
+        np.where(np.abs(d) <= section.wall, int(Label.SIDEWALK), int(Label.TERRAIN)),
+    )
     result[solid] = kinds.astype(np.uint8)
     return result
 

@@ -53,7 +53,7 @@ def fade(footprint: Tensor, scale: float) -> Tensor:
 
 
 def blend(base: Tensor, over: Tensor, share: Tensor) -> Tensor:
-    """base + share (over - base), share (n,)."""
+    """Base + share (over - base), share (n,)."""
     return base + (over - base) * share[:, None]
 
 
@@ -68,9 +68,14 @@ def facade(noise: Noise, hits: Hits) -> Tensor:
     course = torch.floor(v / 0.3)
     brick = noise.lattice(torch.floor(u / 0.62 + 0.5 * (course.to(torch.int32) & 1)), course, seed)
     joint = torch.minimum((v / 0.3 - course), 1.0 - (v / 0.3 - course)) * 0.3
-    wall = hits.colour * _grey(1.0 + 0.16 * hits.coarse[:, 0] + 0.10 * hits.fine[:, 0]
-                               + 0.38 * (brick - 0.5) * fade(fp, 0.45) - 0.25 * hits.coarse[:, 1]
-                               - 0.22 * (1.0 - edge(joint - 0.012, fp)) * fade(fp, 0.3))
+    wall = hits.colour * _grey(
+        1.0
+        + 0.16 * hits.coarse[:, 0]
+        + 0.10 * hits.fine[:, 0]
+        + 0.38 * (brick - 0.5) * fade(fp, 0.45)
+        - 0.25 * hits.coarse[:, 1]
+        - 0.22 * (1.0 - edge(joint - 0.012, fp)) * fade(fp, 0.3)
+    )
     i, j = torch.floor(u / bay), torch.floor(v / storey)
     fu, fv = u / bay - i, v / storey - j
     # A band between the storeys.
@@ -96,8 +101,11 @@ def facade(noise: Noise, hits: Hits) -> Tensor:
     cloth = torch.stack([0.35 + 0.5 * r2, 0.35 + 0.45 * r3, 0.3 + 0.4 * r1], -1)
     glass = blend(glass, cloth * _grey(1.0 + 0.15 * hits.fine[:, 2]), drawn)
     goods = noise.lattice(torch.floor(u / 0.35), torch.floor(v / 0.4), seed)
-    glass = blend(glass, torch.stack([goods, (goods * 7.3) % 1.0, (goods * 13.7) % 1.0], -1) * 0.6,
-                  street * (fv < 0.5) * 0.8 * fade(fp, 0.6))
+    glass = blend(
+        glass,
+        torch.stack([goods, (goods * 7.3) % 1.0, (goods * 13.7) % 1.0], -1) * 0.6,
+        street * (fv < 0.5) * 0.8 * fade(fp, 0.6),
+    )
     leaf = torch.stack([0.12 + 0.4 * r2, 0.10 + 0.25 * r3, 0.08 + 0.2 * ((r2 * 5.1) % 1.0)], -1)
     glass = blend(glass, leaf * _grey(1.0 + 0.2 * hits.fine[:, 2]), door * 0.95)
     bars = torch.minimum((du - half).abs(), (fv * storey - 0.5 * (low + high)).abs())
@@ -119,8 +127,13 @@ def wall(noise: Noise, hits: Hits) -> Tensor:
     """Plaster, stone and sheet metal; parameter 1 gives balconies a railing pattern."""
     fp = hits.footprint
     panel = noise.lattice(torch.floor(hits.u / 0.5), torch.floor(hits.v / 0.35), hits.seed)
-    base = hits.colour * _grey(1.0 + 0.18 * hits.fine[:, 0] + 0.16 * hits.coarse[:, 0] + 0.22 * (panel - 0.5) * fade(fp, 0.5)
-                               - 0.3 * hits.fine[:, 1])
+    base = hits.colour * _grey(
+        1.0
+        + 0.18 * hits.fine[:, 0]
+        + 0.16 * hits.coarse[:, 0]
+        + 0.22 * (panel - 0.5) * fade(fp, 0.5)
+        - 0.3 * hits.fine[:, 1]
+    )
     rail = (hits.u / 0.14) % 1.0
     gaps = edge((0.22 - (rail - 0.5).abs()) * 0.14, fp) * fade(fp, 0.14) * (hits.parameters[:, 1] > 0) * (hits.face < 2)
     return blend(base, base * 0.35, gaps)
@@ -210,11 +223,12 @@ def skin(noise: Noise, hits: Hits) -> Tensor:
 def bark(noise: Noise, hits: Hits) -> Tensor:
     """Rough bark with vertical grooves."""
     groove = noise.lattice(torch.floor(hits.u / 0.05), torch.floor(hits.v / 0.3), hits.seed)
-    return hits.colour * _grey(1.0 + 0.35 * hits.fine[:, 3] + 0.5 * (groove - 0.5) * fade(hits.footprint, 0.06)
-                               + 0.2 * hits.coarse[:, 0])
+    return hits.colour * _grey(
+        1.0 + 0.35 * hits.fine[:, 3] + 0.5 * (groove - 0.5) * fade(hits.footprint, 0.06) + 0.2 * hits.coarse[:, 0]
+    )
 
 
-def leaves(noise: Noise, hits: Hits) -> Tensor:
+def leaves(_noise: Noise, hits: Hits) -> Tensor:
     """Foliage: clumps of light and dark."""
     light = 1.0 + 0.62 * hits.fine[:, 2] + 0.35 * hits.coarse[:, 2] + 0.3 * hits.fine[:, 3]
     tint = torch.stack([1.0 + 0.25 * hits.coarse[:, 0], torch.ones_like(light), 1.0 - 0.2 * hits.coarse[:, 0]], -1)
@@ -239,7 +253,7 @@ def sign(noise: Noise, hits: Hits) -> Tensor:
     return torch.where((hits.face == 0)[:, None], base, hits.colour * 0.5)
 
 
-def stripes(noise: Noise, hits: Hits) -> Tensor:
+def stripes(_noise: Noise, hits: Hits) -> Tensor:
     """Stripes of the colour and white (awnings, barriers, cones, bicycles), period in parameter 0."""
     period = hits.parameters[:, 0].clamp_min(0.05)
     across = torch.where(hits.face == 2, hits.local[:, 1], hits.u + hits.v * (hits.face < 2))
@@ -250,7 +264,16 @@ def stripes(noise: Noise, hits: Hits) -> Tensor:
 
 
 PAINTERS = {
-    Material.FACADE: facade, Material.WALL: wall, Material.CAR_BODY: car_body, Material.CAR_CABIN: car_cabin,
-    Material.TRUCK_BOX: truck_box, Material.CLOTHES: clothes, Material.SKIN: skin, Material.BARK: bark,
-    Material.LEAVES: leaves, Material.METAL: metal, Material.SIGN: sign, Material.STRIPES: stripes,
+    Material.FACADE: facade,
+    Material.WALL: wall,
+    Material.CAR_BODY: car_body,
+    Material.CAR_CABIN: car_cabin,
+    Material.TRUCK_BOX: truck_box,
+    Material.CLOTHES: clothes,
+    Material.SKIN: skin,
+    Material.BARK: bark,
+    Material.LEAVES: leaves,
+    Material.METAL: metal,
+    Material.SIGN: sign,
+    Material.STRIPES: stripes,
 }

@@ -54,14 +54,23 @@ def tile_camera(camera: CameraModel, device: torch.device) -> TiledCamera:
     x = np.minimum(np.arange(columns * TILE_W), width - 1)
     y = np.minimum(np.arange(rows * TILE_H), height - 1)
     tiled = rays[y[:, None], x[None, :]].reshape(rows, TILE_H, columns, TILE_W, 3).swapaxes(1, 2)
-    number = np.arange(rows * columns * TILE_H * TILE_W).reshape(rows, columns, TILE_H, TILE_W).swapaxes(1, 2)
-    number = number.reshape(rows * TILE_H, columns * TILE_W)[:height, :width].reshape(-1)
+    places = np.arange(rows * columns * TILE_H * TILE_W).reshape(rows, columns, TILE_H, TILE_W).swapaxes(1, 2)
+    number = places.reshape(rows * TILE_H, columns * TILE_W)[:height, :width].reshape(-1)
     # Corners 0.75 px outside the outermost pixel centres leave room for a lens's bent edges.
     left, top = np.meshgrid(np.arange(columns) * TILE_W - 0.75, np.arange(rows) * TILE_H - 0.75)
     right = np.minimum(left + TILE_W + 0.5, width - 0.25)
     bottom = np.minimum(top + TILE_H + 0.5, height - 0.25)
-    corners = camera.unproject(np.stack([np.stack([left, top], -1), np.stack([right, top], -1),
-                                         np.stack([right, bottom], -1), np.stack([left, bottom], -1)], axis=-2))
+    corners = camera.unproject(
+        np.stack(
+            [
+                np.stack([left, top], -1),
+                np.stack([right, top], -1),
+                np.stack([right, bottom], -1),
+                np.stack([left, bottom], -1),
+            ],
+            axis=-2,
+        )
+    )
     planes = np.cross(corners, np.roll(corners, -1, axis=-2))
     middle = tiled.reshape(rows, columns, -1, 3).mean(axis=2)
     planes *= np.sign(np.einsum("rckd,rcd->rck", planes, middle))[..., None]
@@ -78,8 +87,9 @@ def tile_camera(camera: CameraModel, device: torch.device) -> TiledCamera:
     axis = rays.mean(axis=(0, 1))
     axis /= np.linalg.norm(axis)
     half_angle = float(np.arccos(np.clip((rays @ axis).min(), -1.0, 1.0))) + 0.02
-    return TiledCamera(put(tiled, (tiles, pixels, 3)), put(planes, (tiles, 4, 3)), put(angle, (tiles, pixels)), order,
-                       axis, half_angle)
+    return TiledCamera(
+        put(tiled, (tiles, pixels, 3)), put(planes, (tiles, 4, 3)), put(angle, (tiles, pixels)), order, axis, half_angle
+    )
 
 
 class TiledCameras:
@@ -114,15 +124,18 @@ class Packed:
     nearest: Tensor  # (M,) lower bound of the distance
 
 
-def pack(solids: Solids, origin: np.ndarray, axis: np.ndarray, half_angle: float,
-         device: torch.device) -> tuple[Packed, np.ndarray]:
+def pack(
+    solids: Solids, origin: np.ndarray, axis: np.ndarray, half_angle: float, device: torch.device
+) -> tuple[Packed, np.ndarray]:
     """Solids within REACH of ``origin`` (3,) that touch the cone around ``axis`` (3,), near to far.
 
     Returns them and their row numbers.
     """
     offset = solids.centre - origin
     cos, sin = np.cos(solids.yaw), np.sin(solids.yaw)
-    local = np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1)
+    local = np.stack(
+        [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1
+    )
     gap = np.linalg.norm(np.maximum(np.abs(local) - solids.size, 0.0), axis=1)
     gap = np.where(solids.sphere, np.linalg.norm(offset, axis=1) - solids.size[:, 0], gap)
     away = np.linalg.norm(offset, axis=1)
@@ -143,8 +156,11 @@ def _candidates(planes: Tensor, packed: Packed) -> Tensor:
     tiles = planes.shape[0]
     normals = planes.reshape(-1, 3)
     x, y, z = normals[:, :1], normals[:, 1:2], normals[:, 2:]
-    reach_box = ((x * packed.cos + y * packed.sin).abs() * packed.size[:, 0]
-                 + (y * packed.cos - x * packed.sin).abs() * packed.size[:, 1] + z.abs() * packed.size[:, 2])
+    reach_box = (
+        (x * packed.cos + y * packed.sin).abs() * packed.size[:, 0]
+        + (y * packed.cos - x * packed.sin).abs() * packed.size[:, 1]
+        + z.abs() * packed.size[:, 2]
+    )
     reach = torch.where(packed.sphere, packed.size[:, 0], reach_box)
     return (normals @ packed.centre.T + reach >= 0).reshape(tiles, 4, -1).all(dim=1)
 
@@ -196,15 +212,25 @@ def cast_solids(directions: Tensor, planes: Tensor, packed: Packed, best: Tensor
     table[tile, rank] = solid
     # A solid that is never hit fills the table up.
     nearest = torch.cat([packed.nearest, packed.nearest.new_full((1,), math.inf)])
-    filled = Packed(*(torch.cat([value, value[-1:]]) for value in (
-        packed.centre, packed.size, packed.cos, packed.sin)), torch.cat([packed.sphere, packed.sphere[-1:]]), nearest)
+
+    def with_last(value: Tensor) -> Tensor:
+        return torch.cat([value, value[-1:]])
+
+    filled = Packed(
+        with_last(packed.centre),
+        with_last(packed.size),
+        with_last(packed.cos),
+        with_last(packed.sin),
+        with_last(packed.sphere),
+        nearest,
+    )
     by_row = directions.transpose(1, 2).contiguous()
     active = torch.arange(mask.shape[0], device=best.device)
     for start in range(0, most, CHUNK):
         active = active[nearest[table[active, start]] < best[active].amax(dim=1)]
         if len(active) == 0:
             break
-        chosen = table[active, start:start + CHUNK]
+        chosen = table[active, start : start + CHUNK]
         distance, which = _distances(by_row[active], chosen, filled).min(dim=1)
         before = best[active]
         nearer = distance < before
@@ -227,8 +253,9 @@ class GroundMap:
     @staticmethod
     def of(terrain: Terrain, road: RoadMap, kerb: float, device: torch.device) -> GroundMap:
         """Move terrain and map to a device."""
-        return GroundMap(terrain.waves, terrain.offset, torch.from_numpy(road.values)[None].to(device), road.lower,
-                         road.cell, kerb)
+        return GroundMap(
+            terrain.waves, terrain.offset, torch.from_numpy(road.values)[None].to(device), road.lower, road.cell, kerb
+        )
 
     def height(self, x: Tensor, y: Tensor) -> Tensor:
         """Smooth height (n,) at x, y (n,)."""
@@ -254,8 +281,9 @@ class GroundMap:
         gx = (x - self.lower[0]) * (2.0 / (self.cell * (columns - 1))) - 1.0
         gy = (y - self.lower[1]) * (2.0 / (self.cell * (rows - 1))) - 1.0
         grid = torch.stack([gx, gy], dim=-1)[None, None]
-        both = torch.nn.functional.grid_sample(self.values, grid, mode="bilinear", padding_mode="border",
-                                               align_corners=True)
+        both = torch.nn.functional.grid_sample(
+            self.values, grid, mode="bilinear", padding_mode="border", align_corners=True
+        )
         return both[0, 0, 0], both[0, 1, 0]
 
 
@@ -270,7 +298,11 @@ def cast_ground(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tu
     """
     low = (directions[:, 2] < 0.03).nonzero(as_tuple=True)[0]  # no slope exceeds 3 %
     length = torch.full_like(directions[:, 0], math.inf)
-    d_all, s_all, part_all = torch.zeros_like(length), torch.zeros_like(length), torch.zeros_like(length, dtype=torch.int64)
+    d_all, s_all, part_all = (
+        torch.zeros_like(length),
+        torch.zeros_like(length),
+        torch.zeros_like(length, dtype=torch.int64),
+    )
     if len(low):
         length[low], d_all[low], s_all[low], part_all[low] = _cast_low(ground, origin, directions[low])
     return length, d_all, s_all, part_all
@@ -292,7 +324,10 @@ def _cast_low(ground: GroundMap, origin: np.ndarray, directions: Tensor) -> tupl
     residual = (oz + t * dz - h).abs()
     hit = (residual < 0.02) & (t < GROUND_REACH)
     # The same ray meets the raised surface a little earlier.
-    early = (t - KERB_HEIGHT / (gx * dx + gy * dy - dz).clamp_min(1e-3)).clamp_min(0.0)
+    fall = (gx * dx + gy * dy - dz).clamp_min(1e-3)
+    early = (t - KERB_HEIGHT / fall).clamp_min(0.0)
+    gap = oz + early * dz - ground.height(ox + early * dx, oy + early * dy) - KERB_HEIGHT
+    early = (early + gap / fall).clamp_min(0.0)
     d0, s0 = ground.road(ox + t * dx, oy + t * dy)
     d1, s1 = ground.road(ox + early * dx, oy + early * dy)
     raised = d1.abs() >= ground.kerb

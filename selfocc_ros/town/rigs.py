@@ -100,15 +100,27 @@ class RigSpec:
             turn = rng.uniform(-1.0, 1.0, 3)
             shift = float(rng.uniform(-0.004, 0.004))
             offset = 0.0 if spec.offset == 0.0 else float(np.clip(spec.offset + shift, -0.04, 0.04))
-            cameras.append((name, replace(
-                spec, position=(float(place[0]), float(place[1]), float(place[2])), yaw=spec.yaw + float(turn[0]),
-                pitch=spec.pitch + float(turn[1]), roll=spec.roll + 0.5 * float(turn[2]), offset=offset)))
+            cameras.append(
+                (
+                    name,
+                    replace(
+                        spec,
+                        position=(float(place[0]), float(place[1]), float(place[2])),
+                        yaw=spec.yaw + float(turn[0]),
+                        pitch=spec.pitch + float(turn[1]),
+                        roll=spec.roll + 0.5 * float(turn[2]),
+                        offset=offset,
+                    ),
+                )
+            )
         return RigSpec(self.name, tuple(cameras))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the layout of a rig file plus ``name``."""
-        cameras = {name: {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
-                   for name, spec in self.cameras}
+        cameras = {
+            name: {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+            for name, spec in self.cameras
+        }
         return {"name": self.name, "cameras": cameras}
 
     @staticmethod
@@ -131,8 +143,6 @@ class RigSpec:
             spec = from_mapping(CameraSpec, entry, f"{where}: camera {name!r}")
             if not 1.0 <= spec.hfov <= 150.0:
                 raise ConfigError(f"{where}: camera {name!r}: hfov must be 1 to 150 degrees, found {spec.hfov}.")
-            if len(spec.position) != 3:
-                raise ConfigError(f"{where}: camera {name!r}: position needs 3 numbers, found {len(spec.position)}.")
             specs.append((str(name), spec))
         return RigSpec(str(values.get("name", Path(where).stem)), tuple(specs))
 
@@ -166,11 +176,18 @@ def random_rig(rng: np.random.Generator, width: int = 384, height: int = 216) ->
         angle = math.radians(yaw)
         hfov = float(np.clip(lens + rng.uniform(-6.0, 6.0), 50.0, 120.0)) if lens else float(rng.uniform(50.0, 120.0))
         spec = CameraSpec(
-            width=width, height=height, hfov=hfov,
-            position=(float(1.4 * math.cos(angle) + rng.uniform(-0.3, 0.3)),
-                      float(0.6 * math.sin(angle) + rng.uniform(-0.15, 0.15)),
-                      float(np.clip(mount + rng.uniform(-0.1, 0.1), 1.2, 2.2))),
-            yaw=(yaw + 180.0) % 360.0 - 180.0, pitch=float(rng.uniform(-5.0, 5.0)), roll=float(rng.uniform(-1.5, 1.5)),
-            offset=0.0 if i == 0 else float(rng.uniform(-0.04, 0.04)))
+            width=width,
+            height=height,
+            hfov=hfov,
+            position=(
+                float(1.4 * math.cos(angle) + rng.uniform(-0.3, 0.3)),
+                float(0.6 * math.sin(angle) + rng.uniform(-0.15, 0.15)),
+                float(np.clip(mount + rng.uniform(-0.1, 0.1), 1.2, 2.2)),
+            ),
+            yaw=(yaw + 180.0) % 360.0 - 180.0,
+            pitch=float(rng.uniform(-5.0, 5.0)),
+            roll=float(rng.uniform(-1.5, 1.5)),
+            offset=0.0 if i == 0 else float(rng.uniform(-0.04, 0.04)),
+        )
         cameras.append((f"camera_{i}", spec))
     return RigSpec("random", tuple(cameras))

@@ -93,14 +93,14 @@ class Route:
             first = False
         self.curvature: Array = np.concatenate(parts)
         count = len(self.curvature)
-        self.s: Array = np.arange(count) * STEP - LEAD_IN
+        self.s: Array = np.asarray(np.arange(count) * STEP - LEAD_IN, dtype=np.float64)
         headings = np.concatenate([[0.0], np.cumsum((self.curvature[1:] + self.curvature[:-1]) * 0.5 * STEP)])
         origin = int(LEAD_IN / STEP)
-        self.heading: Array = headings - headings[origin]
+        self.heading: Array = np.asarray(headings - headings[origin], dtype=np.float64)
         mid = (self.heading[1:] + self.heading[:-1]) * 0.5
         steps = np.stack([np.cos(mid), np.sin(mid)], axis=-1) * STEP
         xy = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
-        self.xy: Array = xy - xy[origin] + np.array([0.0, section.lane * 0.5])
+        self.xy: Array = np.asarray(xy - xy[origin] + np.array([0.0, section.lane * 0.5]), dtype=np.float64)
 
     @property
     def end(self) -> float:
@@ -131,9 +131,9 @@ def _nearest(points: Array, line: Array) -> tuple[npt.NDArray[np.int64], Array]:
     index = np.empty(len(points), dtype=np.int64)
     distance = np.empty(len(points))
     coarse = line[::16]
-    norms = (coarse ** 2).sum(axis=1)
+    norms = (coarse**2).sum(axis=1)
     for start in range(0, len(points), 8192):
-        part = points[start:start + 8192]
+        part = points[start : start + 8192]
         best = (norms - 2.0 * part @ coarse.T).argmin(axis=1) * 16
         rows = np.arange(len(part))
         for step, count in ((4, 4), (1, 3)):
@@ -141,8 +141,8 @@ def _nearest(points: Array, line: Array) -> tuple[npt.NDArray[np.int64], Array]:
             gaps = (line[around, 0] - part[:, :1]) ** 2 + (line[around, 1] - part[:, 1:]) ** 2
             nearest = gaps.argmin(axis=1)
             best = around[rows, nearest]
-        index[start:start + 8192] = best
-        distance[start:start + 8192] = np.sqrt(gaps[rows, nearest])
+        index[start : start + 8192] = best
+        distance[start : start + 8192] = np.sqrt(gaps[rows, nearest])
     return index, distance
 
 
@@ -196,6 +196,10 @@ class RoadMap:
         row = np.clip(grid[..., 1], 0, rows - 1.001)
         i, j = column.astype(np.int64), row.astype(np.int64)
         u, v = column - i, row - j
-        both = ((1 - u) * (1 - v) * self.values[:, j, i] + u * (1 - v) * self.values[:, j, i + 1]
-                + (1 - u) * v * self.values[:, j + 1, i] + u * v * self.values[:, j + 1, i + 1])
+        both = (
+            (1 - u) * (1 - v) * self.values[:, j, i]
+            + u * (1 - v) * self.values[:, j, i + 1]
+            + (1 - u) * v * self.values[:, j + 1, i]
+            + u * v * self.values[:, j + 1, i + 1]
+        )
         return np.asarray(both[1], dtype=np.float64), np.where(inside, both[0], FAR_OFFSET)

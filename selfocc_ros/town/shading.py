@@ -33,8 +33,9 @@ class RayHits:
     angle: Tensor
 
 
-def first_hits(directions: Tensor, length: Tensor, solid: Tensor, ground: tuple[Tensor, Tensor, Tensor, Tensor],
-               angle: Tensor) -> RayHits:
+def first_hits(
+    directions: Tensor, length: Tensor, solid: Tensor, ground: tuple[Tensor, Tensor, Tensor, Tensor], angle: Tensor
+) -> RayHits:
     """Put the answers of the two casters together."""
     return RayHits(directions, length, solid, ground[1], ground[2], ground[3], angle)
 
@@ -104,8 +105,9 @@ class Shader:
 
         offset = direction * length[:, None] - packed.centre[number]
         cos, sin = packed.cos[number], packed.sin[number]
-        local = torch.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0],
-                             offset[:, 2]], dim=-1)
+        local = torch.stack(
+            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], dim=-1
+        )
         size, ball = packed.size[number], packed.sphere[number]
         axis = (local.abs() - size).argmax(dim=-1)
         ones = torch.nn.functional.one_hot(axis, 3).to(local.dtype) * torch.sign(local)
@@ -117,8 +119,9 @@ class Shader:
         # Balls: longitude and latitude in metres.
         u = torch.where(ball, torch.atan2(local[:, 1], local[:, 0]) * size[:, 0], u)
         v = torch.where(ball, torch.asin((local[:, 2] / size[:, 2]).clamp(-1.0, 1.0)) * size[:, 0], v)
-        world = torch.stack([cos * normal[:, 0] - sin * normal[:, 1], sin * normal[:, 0] + cos * normal[:, 1],
-                             normal[:, 2]], dim=-1)
+        world = torch.stack(
+            [cos * normal[:, 0] - sin * normal[:, 1], sin * normal[:, 0] + cos * normal[:, 1], normal[:, 2]], dim=-1
+        )
         cosine = -(world * direction).sum(-1)
         footprint = length * hits.angle[rows] * cosine.clamp_min(0.05).rsqrt()
         seed = spread(solids.seed, torch.int64)
@@ -128,8 +131,19 @@ class Shader:
         shift_u, shift_v = (piece * 7919 % 9973).to(u.dtype) * 0.022, (piece * 104729 % 9967).to(u.dtype) * 0.022
         fine = self._noise.surface(u + shift_u, v + shift_v, footprint, FINE_TEXEL)
         coarse = self._noise.surface(u + shift_v, v + shift_u, footprint, COARSE_TEXEL)
-        painted = Hits(u + size.amax(-1) * (face < 2) * ~ball, v, local, face, footprint, size, spread(solids.colour),
-                       piece, spread(solids.parameters), fine, coarse)
+        painted = Hits(
+            u + size.amax(-1) * (face < 2) * ~ball,
+            v,
+            local,
+            face,
+            footprint,
+            size,
+            spread(solids.colour),
+            piece,
+            spread(solids.parameters),
+            fine,
+            coarse,
+        )
         material = spread(solids.material, torch.int64)
         albedo = torch.empty_like(local)
         for kind in Material:

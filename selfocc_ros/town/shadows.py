@@ -22,8 +22,9 @@ _MOST_VEHICLES = 10
 _VEHICLE_REACH = 45.0
 
 
-def _swept(shape: tuple[int, int], solids: Solids, row: int, lower: np.ndarray, grow: float, begin: np.ndarray,
-           end: np.ndarray) -> tuple[slice, slice, np.ndarray] | None:
+def _swept(
+    shape: tuple[int, int], solids: Solids, row: int, lower: np.ndarray, grow: float, begin: np.ndarray, end: np.ndarray
+) -> tuple[slice, slice, np.ndarray] | None:
     """Cells that a solid's footprint covers while it slides from ``begin`` to ``end`` (2,) beside its place.
 
     The rows and columns of the raster that were looked at, and a mask of that shape.
@@ -41,8 +42,10 @@ def _swept(shape: tuple[int, int], solids: Solids, row: int, lower: np.ndarray, 
     way = end - begin
     # In the footprint's axes: the share of the way during which the cell is covered (slabs).
     low, high = 0.0, 1.0
-    for place, speed, size in ((cos * x + sin * y, cos * way[0] + sin * way[1], half[0]),
-                               (cos * y - sin * x, cos * way[1] - sin * way[0], half[1])):
+    for place, speed, size in (
+        (cos * x + sin * y, cos * way[0] + sin * way[1], half[0]),
+        (cos * y - sin * x, cos * way[1] - sin * way[0], half[1]),
+    ):
         speed = speed if abs(speed) > 1e-6 else 1e-6
         middle, span = place / speed, size / abs(speed)
         low, high = np.maximum(low, middle - span), np.minimum(high, middle + span)
@@ -60,7 +63,10 @@ def _blur(raster: np.ndarray, passes: int) -> Tensor:
 
 def _draw(solids: Solids, road: RoadMap, mood: Mood) -> Tensor:
     """Raster (2, rows, columns) of what stands still: shares of sun and of sky light taken away."""
-    shape = (int((road.values.shape[1] - 1) * road.cell / CELL) + 1, int((road.values.shape[2] - 1) * road.cell / CELL) + 1)
+    shape = (
+        int((road.values.shape[1] - 1) * road.cell / CELL) + 1,
+        int((road.values.shape[2] - 1) * road.cell / CELL) + 1,
+    )
     sun = np.zeros(shape, dtype=np.float32)
     close = np.zeros(shape, dtype=np.float32)
     lower = np.asarray(road.lower)
@@ -69,7 +75,7 @@ def _draw(solids: Solids, road: RoadMap, mood: Mood) -> Tensor:
     top = np.maximum(solids.centre[:, 2] + solids.size[:, 2] - solids.foot, 0.0)
     # Balconies and cornices lie in the shadow of their house.
     drawn = (solids.material != int(Material.WALL)) | (bottom < 2.0)
-    for row in np.flatnonzero(drawn):
+    for row in np.flatnonzero(drawn).tolist():
         found = _swept(shape, solids, row, lower, 0.0, slide * bottom[row], slide * top[row])
         if found is not None:
             sun[found[:2]][found[2]] = 1.0
@@ -101,8 +107,13 @@ class Shadows:
         rows, columns = self.raster.shape[-2:]
         gx = (x - self.lower[0]) * (2.0 / (CELL * (columns - 1))) - 1.0
         gy = (y - self.lower[1]) * (2.0 / (CELL * (rows - 1))) - 1.0
-        both = torch.nn.functional.grid_sample(self.raster, torch.stack([gx, gy], -1)[None, None], mode="bilinear",
-                                               padding_mode="zeros", align_corners=True)[0, :, 0]
+        both = torch.nn.functional.grid_sample(
+            self.raster,
+            torch.stack([gx, gy], -1)[None, None],
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=True,
+        )[0, :, 0]
         sun, close = both[0], both[1]
         for row in vehicles:
             dx, dy = x - row[0], y - row[1]
@@ -119,6 +130,15 @@ def driving(solids: Solids, origin: np.ndarray, device: torch.device) -> Tensor:
     low = solids.centre[:, 2] - solids.size[:, 2] < solids.foot
     rows = np.flatnonzero(solids.moving & np.isin(solids.label, _VEHICLES) & low & (away < _VEHICLE_REACH))
     rows = rows[np.argsort(away[rows])][:_MOST_VEHICLES]
-    table = np.stack([solids.centre[rows, 0], solids.centre[rows, 1], np.cos(solids.yaw[rows]),
-                      np.sin(solids.yaw[rows]), solids.size[rows, 0], solids.size[rows, 1]], axis=-1)
+    table = np.stack(
+        [
+            solids.centre[rows, 0],
+            solids.centre[rows, 1],
+            np.cos(solids.yaw[rows]),
+            np.sin(solids.yaw[rows]),
+            solids.size[rows, 0],
+            solids.size[rows, 1],
+        ],
+        axis=-1,
+    )
     return torch.from_numpy(table).to(device, torch.float32)

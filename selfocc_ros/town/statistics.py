@@ -47,17 +47,33 @@ def drive_statistics(seed: int, seconds: float, rig_spec: RigSpec, samples: int 
             moving[label].update(table.actor[rows & table.moving].tolist())
     heading = np.unwrap(np.arctan2(poses[:, 1, 0], poses[:, 0, 0]))
     window = min(20, len(heading) - 1)
-    turn = max((abs(float(heading[j] - heading[i])) for i in range(len(heading))
-                for j in range(i + 1, min(i + window, len(heading) - 1) + 1)), default=0.0)
+    turn = max(
+        (
+            abs(float(heading[j] - heading[i]))
+            for i in range(len(heading))
+            for j in range(i + 1, min(i + window, len(heading) - 1) + 1)
+        ),
+        default=0.0,
+    )
     speeds = [town.drive.speed(float(t)) for t in times]
     return {
-        "seed": int(seed), "seconds": float(seconds), "rig": spec.name, "mood": town.mood.name,
+        "seed": int(seed),
+        "seconds": float(seconds),
+        "rig": spec.name,
+        "mood": town.mood.name,
         "images": {name: [camera.width, camera.height] for name, camera in spec.cameras},
-        "near_not_ground": other / max(near, 1), "sky": sky / max(pixels, 1),
-        "cars": len(seen[Label.CAR]), "cars_moving": len(moving[Label.CAR]),
-        "pedestrians": len(seen[Label.PEDESTRIAN]), "pedestrians_moving": len(moving[Label.PEDESTRIAN]),
-        "trucks": len(seen[Label.TRUCK] | seen[Label.BUS]), "trees": len(seen[Label.VEGETATION]),
-        "buildings": len(seen[Label.MANMADE]), "turn_deg": float(np.degrees(turn)),
-        "distance_m": town.drive.distance(seconds), "speed_min": min(speeds), "speed_max": max(speeds),
+        "near_not_ground": other / max(near, 1),
+        "sky": sky / max(pixels, 1),
+        "cars": len(seen[Label.CAR]),
+        "cars_moving": len(moving[Label.CAR]),
+        "pedestrians": len(seen[Label.PEDESTRIAN]),
+        "pedestrians_moving": len(moving[Label.PEDESTRIAN]),
+        "trucks": len(seen[Label.TRUCK] | seen[Label.BUS]),
+        "trees": len(seen[Label.VEGETATION]),
+        "buildings": len(seen[Label.MANMADE]),
+        "turn_deg": float(np.degrees(turn)),
+        "distance_m": town.drive.distance(seconds),
+        "speed_min": min(speeds),
+        "speed_max": max(speeds),
         "slope_max": float(np.abs(np.linalg.norm(poses[:, :2, 2], axis=1)).max()),
     }

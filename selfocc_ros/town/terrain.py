@@ -32,8 +32,14 @@ class Terrain:
         for share in shares:
             k = 2.0 * np.pi / rng.uniform(120.0, 300.0)
             angle = rng.uniform(0.0, 2.0 * np.pi)
-            waves.append((float(share / k), float(k * np.cos(angle)), float(k * np.sin(angle)),
-                          float(rng.uniform(0.0, 2.0 * np.pi))))
+            waves.append(
+                (
+                    float(share / k),
+                    float(k * np.cos(angle)),
+                    float(k * np.sin(angle)),
+                    float(rng.uniform(0.0, 2.0 * np.pi)),
+                )
+            )
         offset = sum(a * np.sin(p) for a, _, _, p in waves)
         return Terrain(tuple(waves), float(offset))
 

@@ -33,7 +33,8 @@ Array = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class View:
     """What one camera sees: image (H, W, 3) uint8 RGB, depth (H, W) float32 along the optical axis in metres
-    (inf for sky) and classes (H, W) uint8 of Occ3D (17 for sky), all through pixel centres."""
+    (inf for sky) and classes (H, W) uint8 of Occ3D (17 for sky), all through pixel centres.
+    """
 
     image: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.float32]
@@ -82,8 +83,9 @@ class Town:
         self._noise = Noise(self.device)
         self._ground_map = GroundMap.of(self.terrain, self.ground.road, self.section.kerb, self.device)
         style = GroundStyle.random(stream(6), self.section, self.zebras, self.device)
-        self._shader = Shader(self._noise, style, self.mood, self.seed,
-                              Shadows.of(self.static, self.ground.road, self.mood, self.device))
+        self._shader = Shader(
+            self._noise, style, self.mood, self.seed, Shadows.of(self.static, self.ground.road, self.mood, self.device)
+        )
         self._cameras = TiledCameras(self.device)
 
     def solids(self, t_s: float) -> Solids:
@@ -107,8 +109,9 @@ class Town:
         return truth.above_ground(grid, np.asarray(odom_from_base, dtype=np.float64), self.ground)
 
     @torch.no_grad()
-    def render_tensors(self, camera: CameraModel, odom_from_camera: npt.ArrayLike, t_s: float,
-                       supersample: int = 1) -> ViewTensors:
+    def render_tensors(
+        self, camera: CameraModel, odom_from_camera: npt.ArrayLike, t_s: float, supersample: int = 1
+    ) -> ViewTensors:
         """Render one view and leave it on the device; see ``render``."""
         if supersample > 1:
             fine = camera.resized(camera.width * supersample, camera.height * supersample)
@@ -141,8 +144,9 @@ class Town:
         ground = cast_ground(self._ground_map, origin, flat)
         table = self.solids(t_s)
         packed, rows = pack(table, origin, pose[:3, :3] @ tiled.axis, tiled.half_angle, self.device)
+        planes = (tiled.planes.reshape(-1, 3) @ rotation).reshape(-1, 4, 3)
         shape = directions.shape[:2]
-        length, number = cast_solids(directions, (tiled.planes.reshape(-1, 3) @ rotation).reshape(-1, 4, 3), packed, ground[0].reshape(shape))
+        length, number = cast_solids(directions, planes, packed, ground[0].reshape(shape))
         hits = first_hits(flat, length.reshape(-1), number.reshape(-1), ground, tiled.angle.reshape(-1))
         near = table.take(rows)
         depth = (hits.length * tiled.directions.reshape(-1, 3)[:, 2])[tiled.order]

@@ -25,13 +25,11 @@ class Traffic:
 
     def __init__(self, seed: int, ground: Ground, drive: Drive, zebras: Array, first_actor: int) -> None:
         self._ground, self._drive = ground, drive
-        rng = np.random.default_rng([seed, 20])
         self._things: list[Thing] = []
         self._first_actor = first_actor
         self._cars(np.random.default_rng([seed, 21]))
         self._walkers(np.random.default_rng([seed, 22]))
         self._crossers(np.random.default_rng([seed, 23]), zebras)
-        self._phase = rng.uniform(0.0, 6.28, len(self._things))
 
     def _cars(self, rng: np.random.Generator) -> None:
         """One leader, one follower, and a column of oncoming cars at one common speed."""
@@ -112,12 +110,17 @@ class Traffic:
         oncoming = self._oncoming - self._oncoming_speed * t_s
         walking, crossing = self._walking, self._crossing
         s = np.concatenate([follow, oncoming, walking[:, 0] + walking[:, 2] * t_s, crossing[:, 0]])
-        d = np.concatenate([np.full(len(follow), -lane), np.full(len(oncoming), lane), walking[:, 1],
-                            self._crossing_d(crossing, t_s)])
-        turn = np.concatenate([
-            np.zeros(len(follow)), np.full(len(oncoming), np.pi),
-            np.where(walking[:, 2] > 0, 0.0, np.where(walking[:, 2] < 0, np.pi, walking[:, 3])),
-            np.sign(crossing[:, 2]) * np.pi * 0.5])
+        d = np.concatenate(
+            [np.full(len(follow), -lane), np.full(len(oncoming), lane), walking[:, 1], self._crossing_d(crossing, t_s)]
+        )
+        turn = np.concatenate(
+            [
+                np.zeros(len(follow)),
+                np.full(len(oncoming), np.pi),
+                np.where(walking[:, 2] > 0, 0.0, np.where(walking[:, 2] < 0, np.pi, walking[:, 3])),
+                np.sign(crossing[:, 2]) * np.pi * 0.5,
+            ]
+        )
         xy = route.place(s, d)
         return np.concatenate([xy, self._ground.height(xy)[:, None], (route.heading_at(s) + turn)[:, None]], axis=1)
 
@@ -126,6 +129,6 @@ class Traffic:
         table = build(self._things, self.places(t_s), moving=True, first_actor=self._first_actor)
         first = len(self._same_way) + len(self._oncoming)
         still = np.zeros(len(self._things), dtype=np.bool_)
-        still[first:first + len(self._walking)] = self._walking[:, 2] == 0.0
+        still[first : first + len(self._walking)] = self._walking[:, 2] == 0.0
         table.moving = ~still[table.actor - self._first_actor]
         return table

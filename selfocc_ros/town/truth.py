@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +56,7 @@ class TownFrame:
 
 @dataclass(frozen=True)
 class TruthVolume:
-    """True classes (X, Y, Z) uint8 (17 = free) of a grid in base_link, what cameras see of it, and what is above ground."""
+    """Truth in base_link: classes (X, Y, Z) uint8 (17 = free), what the cameras see, and what is above ground."""
 
     grid: VoxelGrid
     classes: npt.NDArray[np.uint8]
@@ -65,28 +64,39 @@ class TruthVolume:
     above_ground: npt.NDArray[np.bool_]
 
 
-def rig_at(town: Town, spec: RigSpec, rig: CameraRig, stamp_ns: int) -> tuple[CameraRig, tuple[int, ...], list[Any]]:
-    """The rig around a reference stamp, the cameras' stamps and their poses ``odom_from_camera``."""
-    base_from_odom = invert(town.drive.odom_from_base(time_of(stamp_ns)))
-    stamps = tuple(stamp_ns + round(camera.offset * 1e9) for _, camera in spec.cameras)
-    poses = [town.drive.odom_from_base(time_of(stamp)) @ mount
-             for stamp, mount in zip(stamps, rig.base_from_camera, strict=True)]
-    return CameraRig(rig.names, rig.cameras, np.stack([base_from_odom @ pose for pose in poses])), stamps, poses
-
-
-def render_frame(town: Town, spec: RigSpec, stamp_ns: int, width: int | None = None, supersample: int = 1) -> TownFrame:
+def render_frame(
+    town: Town,
+    spec: RigSpec,
+    stamp_ns: int,
+    width: int | None = None,
+    supersample: int = 1,
+    stamps_ns: Sequence[int] | None = None,
+) -> TownFrame:
     """Render every camera of a rig at its own stamp around a reference stamp.
 
     Args:
+        town: where.
         spec: the rig as it is mounted (call ``jittered`` before, where wanted).
         stamp_ns: reference stamp.
         width: columns to scale all images to; native size where None.
         supersample: rays per pixel along each axis for colour.
+        stamps_ns: stamps of the cameras; where None, the reference stamp plus each camera's offset.
     """
-    rig, stamps, poses = rig_at(town, spec, spec.rig(width), stamp_ns)
-    views = tuple(town.render(camera, pose, time_of(stamp), supersample)
-                  for camera, pose, stamp in zip(rig.cameras, poses, stamps, strict=True))
-    return TownFrame(stamp_ns, stamps, town.drive.odom_from_base(time_of(stamp_ns)), rig, views)
+    rig = spec.rig(width)
+    if stamps_ns is None:
+        stamps_ns = [stamp_ns + round(camera.offset * 1e9) for _, camera in spec.cameras]
+    odom_from_base = town.drive.odom_from_base(time_of(stamp_ns))
+    poses = [
+        town.drive.odom_from_base(time_of(stamp)) @ mount
+        for stamp, mount in zip(stamps_ns, rig.base_from_camera, strict=True)
+    ]
+    views = tuple(
+        town.render(camera, pose, time_of(stamp), supersample)
+        for camera, pose, stamp in zip(rig.cameras, poses, stamps_ns, strict=True)
+    )
+    base_from_odom = invert(odom_from_base)
+    seen = CameraRig(rig.names, rig.cameras, np.stack([base_from_odom @ pose for pose in poses]))
+    return TownFrame(stamp_ns, tuple(stamps_ns), odom_from_base, seen, views)
 
 
 def truth_volume(town: Town, frame: TownFrame, grid: VoxelGrid = OCC3D, stride: int = 2) -> TruthVolume:
@@ -97,13 +107,22 @@ def truth_volume(town: Town, frame: TownFrame, grid: VoxelGrid = OCC3D, stride: 
 
 
 class TownTruth:
-    """The truth of one written drive: town, rig and stamps, and volumes and views for any of the stamps."""
+    """The truth of one written drive: town, rig and stamps, and volumes and views around any stamp.
 
-    def __init__(self, town: Town, rig_spec: RigSpec, stamps_ns: Sequence[int], seconds: float) -> None:
+    Attributes:
+        town: the town.
+        rig_spec: the rig as it was mounted.
+        stamps_ns: the drive's own reference stamps.
+        camera_stamps_ns: camera name -> stamps of its images.
+    """
+
+    def __init__(
+        self, town: Town, rig_spec: RigSpec, stamps_ns: Sequence[int], camera_stamps_ns: Mapping[str, Sequence[int]]
+    ) -> None:
         self.town = town
         self.rig_spec = rig_spec
         self.stamps_ns = tuple(int(stamp) for stamp in stamps_ns)
-        self.seconds = seconds
+        self.camera_stamps_ns = {name: tuple(int(s) for s in camera_stamps_ns[name]) for name in rig_spec.names}
         self._frame: TownFrame | None = None
 
     @staticmethod
@@ -114,23 +133,31 @@ class TownTruth:
             ConfigError: if the file is missing or not a town's.
         """
         path = Path(folder)
-        path = path / "town.json" if path.is_dir() else path
+        path = path if path.suffix == ".json" else path / "town.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path}: not a JSON file ({error}).") from error
-        missing = [key for key in ("seed", "seconds", "rig", "stamps_ns") if key not in values]
+        missing = [key for key in ("seed", "seconds", "rig", "stamps_ns", "camera_stamps_ns") if key not in values]
         if missing:
             raise ConfigError(f"{path}: not the description of a town, key {missing[0]!r} is missing.")
         town = Town(int(values["seed"]), device, float(values["seconds"]))
-        return TownTruth(town, RigSpec.from_dict(values["rig"], str(path)), values["stamps_ns"], float(values["seconds"]))
+        spec = RigSpec.from_dict(values["rig"], str(path))
+        return TownTruth(town, spec, values["stamps_ns"], values["camera_stamps_ns"])
 
     def frame(self, stamp_ns: int) -> TownFrame:
-        """Views (image, depth, classes) of all cameras around a reference stamp, at native size."""
+        """Views (image, depth, classes) at native size of each camera's image nearest to a stamp.
+
+        Any stamp will do: a synchroniser may take another camera for its reference than the drive did.
+        """
         if self._frame is None or self._frame.stamp_ns != stamp_ns:
-            self._frame = render_frame(self.town, self.rig_spec, stamp_ns)
+            nearest = [
+                min(self.camera_stamps_ns[name], key=lambda stamp: abs(stamp - stamp_ns))
+                for name in self.rig_spec.names
+            ]
+            self._frame = render_frame(self.town, self.rig_spec, stamp_ns, stamps_ns=nearest)
         return self._frame
 
     def volume(self, stamp_ns: int, grid: VoxelGrid = OCC3D) -> TruthVolume:

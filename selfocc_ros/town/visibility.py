@@ -16,8 +16,9 @@ from selfocc_ros.town.objects import Label
 _COMPACT = 12
 
 
-def _walk(occupied: torch.Tensor, seen: torch.Tensor, position: torch.Tensor, direction: torch.Tensor,
-          reach: torch.Tensor) -> None:
+def _walk(
+    occupied: torch.Tensor, seen: torch.Tensor, position: torch.Tensor, direction: torch.Tensor, reach: torch.Tensor
+) -> None:
     """Mark in ``seen`` the voxels along rays, in units of cells (Amanatides and Woo, 1987).
 
     position, direction (3, n): where rays enter and how they go on; ``reach`` (n,) how far, in the units of
@@ -46,8 +47,13 @@ def _walk(occupied: torch.Tensor, seen: torch.Tensor, position: torch.Tensor, di
         rounds += 1
         if rounds % _COMPACT == 0:
             kept = going.nonzero(as_tuple=True)[0]
-            place, crossing, step, jump, reach = (place[kept], crossing[:, kept], step[:, kept], jump[:, kept],
-                                                  reach[kept])
+            place, crossing, step, jump, reach = (
+                place[kept],
+                crossing[:, kept],
+                step[:, kept],
+                jump[:, kept],
+                reach[kept],
+            )
             axis, going = axis[kept], going[kept]
         # Rays that have arrived stay where they are until they are dropped.
         here = axis[None]
@@ -55,8 +61,13 @@ def _walk(occupied: torch.Tensor, seen: torch.Tensor, position: torch.Tensor, di
         crossing.scatter_add_(0, here, step.gather(0, here) * going)
 
 
-def camera_mask(grid: VoxelGrid, classes: npt.NDArray[np.uint8], rig: CameraRig,
-                depths: Sequence[npt.NDArray[np.float32]], stride: int = 2) -> npt.NDArray[np.bool_]:
+def camera_mask(
+    grid: VoxelGrid,
+    classes: npt.NDArray[np.uint8],
+    rig: CameraRig,
+    depths: Sequence[npt.NDArray[np.float32]],
+    stride: int = 2,
+) -> npt.NDArray[np.bool_]:
     """Voxels (X, Y, Z) on a true line of sight from a camera, up to and including the first occupied one.
 
     Args:
@@ -85,7 +96,12 @@ def camera_mask(grid: VoxelGrid, classes: npt.NDArray[np.uint8], rig: CameraRig,
         reach = np.minimum(reach, far)
         kept = near < reach
         start = origin + direction[kept] * near[kept][:, None]
-        _walk(occupied, seen, torch.from_numpy(start.T.copy()), torch.from_numpy(direction[kept].T.copy()),
-              torch.from_numpy((reach - near)[kept]))
+        _walk(
+            occupied,
+            seen,
+            torch.from_numpy(start.T.copy()),
+            torch.from_numpy(direction[kept].T.copy()),
+            torch.from_numpy((reach - near)[kept]),
+        )
     seen = seen[1:-1, 1:-1, 1:-1]
     return np.asarray(seen.numpy(), dtype=np.bool_).copy()

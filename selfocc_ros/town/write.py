@@ -36,9 +36,18 @@ def optical_frame(camera: str) -> str:
     return f"camera_{camera}_optical"
 
 
-def write_drive(seed: int, seconds: float, rig_spec: RigSpec, out_dir: str | Path, rate_hz: float = 10.0,
-                progress: Callable[[int, int], None] | None = None, jitter: bool = True, supersample: int = 1,
-                save_truth: bool = False, device: str = "cpu") -> Path:
+def write_drive(
+    seed: int,
+    seconds: float,
+    rig_spec: RigSpec,
+    out_dir: str | Path,
+    rate_hz: float = 10.0,
+    progress: Callable[[int, int], None] | None = None,
+    jitter: bool = True,
+    supersample: int = 1,
+    save_truth: bool = False,
+    device: str = "cpu",
+) -> Path:
     """Render a drive and write ``out_dir/bag`` (MCAP) and ``out_dir/town.json``.
 
     Args:
@@ -72,14 +81,21 @@ def write_drive(seed: int, seconds: float, rig_spec: RigSpec, out_dir: str | Pat
     spec = rig_spec.jittered(seed) if jitter else rig_spec
     town = Town(seed, device, seconds)
     stamps = [stamp_of(k / rate_hz) for k in range(count)]
+    camera_stamps = {name: [stamp + round(camera.offset * 1e9) for stamp in stamps] for name, camera in spec.cameras}
     description = {
-        "seed": int(seed), "seconds": float(seconds), "rate_hz": float(rate_hz), "rig": spec.to_dict(),
-        "jittered": jitter, "supersample": supersample, "mood": town.mood.name, "base_frame": BASE, "fixed_frame": ODOM,
+        "seed": int(seed),
+        "seconds": float(seconds),
+        "rate_hz": float(rate_hz),
+        "rig": spec.to_dict(),
+        "jittered": jitter,
+        "supersample": supersample,
+        "mood": town.mood.name,
+        "base_frame": BASE,
+        "fixed_frame": ODOM,
         "stamps_ns": stamps,
-        "camera_stamps_ns": {name: [stamp + round(camera.offset * 1e9) for stamp in stamps]
-                             for name, camera in spec.cameras},
+        "camera_stamps_ns": camera_stamps,
     }
-    truth = TownTruth(town, spec, stamps, seconds)
+    truth = TownTruth(town, spec, stamps, camera_stamps)
     with BagWriter(bag_path) as bag:
         _declare(bag, spec)
         pending = _motion(town, stamps[0], stamps[-1])
@@ -115,8 +131,9 @@ def _declare(bag: BagWriter, spec: RigSpec) -> None:
 
 
 def _static(spec: RigSpec, stamp_ns: int) -> Any:
-    return messages.tf_message([(BASE, optical_frame(name), stamp_ns, camera.base_from_camera())
-                                for name, camera in spec.cameras])
+    return messages.tf_message(
+        [(BASE, optical_frame(name), stamp_ns, camera.base_from_camera()) for name, camera in spec.cameras]
+    )
 
 
 class _Stream:
@@ -151,14 +168,16 @@ def _motion(town: Town, first_ns: int, last_ns: int) -> _Stream:
             spin = (after[:3, :3] - before[:3, :3]) / (2.0 * step) @ pose[:3, :3].T  # [omega]x in odom
             omega = np.array([spin[2, 1] - spin[1, 2], spin[0, 2] - spin[2, 0], spin[1, 0] - spin[0, 1]]) * 0.5
             yield stamp + TF_DELAY_NS, "/tf", messages.tf_message([(ODOM, BASE, stamp, pose)])
-            yield stamp + TF_DELAY_NS, "/odom", messages.odometry(
-                stamp, ODOM, BASE, pose, pose[:3, :3].T @ velocity, pose[:3, :3].T @ omega)
+            yield (
+                stamp + TF_DELAY_NS,
+                "/odom",
+                messages.odometry(stamp, ODOM, BASE, pose, pose[:3, :3].T @ velocity, pose[:3, :3].T @ omega),
+            )
 
     return _Stream(events())
 
 
-def _frames(town: Town, spec: RigSpec, stamps: list[int],
-            supersample: int) -> Iterator[tuple[TownFrame, list[bytes]]]:
+def _frames(town: Town, spec: RigSpec, stamps: list[int], supersample: int) -> Iterator[tuple[TownFrame, list[bytes]]]:
     """Rendered and encoded frames in order, made by a few threads at once."""
 
     def make(stamp_ns: int) -> tuple[TownFrame, list[bytes]]:
@@ -201,6 +220,11 @@ def _images(spec: RigSpec, frame: TownFrame, encoded: list[bytes]) -> list[Event
 def _save_truth(folder: Path, truth: TownTruth, frame: TownFrame) -> None:
     folder.mkdir(exist_ok=True)
     volume = truth.volume(frame.stamp_ns)
-    depths = {f"depth_{name}": view.depth.astype(np.float16) for name, view in zip(frame.rig.names, frame.views, strict=True)}
-    np.savez_compressed(folder / f"{frame.stamp_ns}.npz", classes=volume.classes, camera_mask=volume.camera_mask,
-                        above_ground=volume.above_ground, **depths)
+    arrays: dict[str, Any] = {
+        "classes": volume.classes,
+        "camera_mask": volume.camera_mask,
+        "above_ground": volume.above_ground,
+    }
+    for name, view in zip(frame.rig.names, frame.views, strict=True):
+        arrays[f"depth_{name}"] = view.depth.astype(np.float16)
+    np.savez_compressed(folder / f"{frame.stamp_ns}.npz", **arrays)
