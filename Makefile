@@ -10,6 +10,8 @@ BAG ?=
 CHECKPOINT ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
+BENCH ?= $(sort $(wildcard bench/[a-z]*.py))
+BENCH_FLAGS ?=
 
 # Nothing here may speak to a robot on the same network.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -26,7 +28,7 @@ help:
 	@echo "             BAG=path [CHECKPOINT=file] takes a recording instead; DEMO_FLAGS=--short a shorter drive"
 	@echo "make test    all tests; PYTEST_FLAGS='test/geometry -x' some of them"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks, minutes each; BENCH=bench/soak.py BENCH_FLAGS='--seconds 60' one of them"
 	@echo "make venv    only make .venv (the others do, where needed): PYTHON=$(PYTHON) TORCH='$(TORCH)'"
 	@echo "make clean   remove .venv, out/ and what tools left behind"
 
@@ -42,11 +44,7 @@ lint: venv
 	@.venv/bin/python -m mypy
 
 bench: venv
-ifneq ($(wildcard bench/__main__.py),)
-	@$(RUN) -m bench $(BENCH_FLAGS)
-else
-	@echo "selfocc: there are no benchmarks yet (no bench/)" >&2; exit 2
-endif
+	@set -e; for script in $(BENCH); do echo "== $$script"; ($(RUN) "$$script" $(BENCH_FLAGS)); done
 
 venv:
 	@command -v "$(PYTHON)" >/dev/null || { echo "selfocc: there is no '$(PYTHON)' here: install Python 3.10 to 3.13, or run make PYTHON=/path/to/python3" >&2; exit 2; }
