@@ -47,10 +47,8 @@ class Watcher:
             return  # it has just ended
         if len(self.samples) % 15 == 1:
             row = self.samples[-1]
-            print(
-                f"{row['t_s']:6.0f} s  {row['rss_mb']:8.1f} MB  {row['files']:4.0f} files  {row['threads']:3.0f} threads"
-            )
-            sys.stdout.flush()
+            text = f"{row['t_s']:6.0f} s  {row['rss_mb']:8.1f} MB  {row['files']:4.0f} files"
+            print(f"{text}  {row['threads']:3.0f} threads", flush=True)
 
 
 def usage(pid: int) -> dict[str, float]:

@@ -39,6 +39,7 @@ from selfocc_ros.ros.spin import init, interrupt_once, shut_down
 CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own
 DISCOVERY_S = 1.0
+BLOCKED_S = 10.0
 DEPTH = 10
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
@@ -120,7 +121,7 @@ class BagPlayer:
         self._clock_ns = 0
         self._tell_time(self._start_ns)
         for data in self._statics:
-            self._outputs["/tf_static"].publish(data)
+            _publish(self._outputs["/tf_static"], data)
         time.sleep(5 * CLOCK_PERIOD_S)  # both are there before what relies on them
         begin, progress_s = time.monotonic(), 0.0
         for message in self._messages():
@@ -162,14 +163,14 @@ class BagPlayer:
     def _tell_time(self, stamp_ns: int) -> None:
         if stamp_ns > self._clock_ns:
             self._clock_ns = stamp_ns
-            self._clock.publish(Clock(clock=time_message(stamp_ns)))
+            _publish(self._clock, Clock(clock=time_message(stamp_ns)))
 
     def _send(self, message: RawMessage) -> None:
         data = bytes(message.data)
         if self._log is not None and message.type in IMAGES:
             row = {"topic": message.topic, "stamp_ns": header_stamp_ns(data), "wall_ns": time.time_ns()}
             self._log.write(json.dumps(row) + "\n")
-        self._outputs[message.topic].publish(data)
+        _publish(self._outputs[message.topic], data)
 
     def _note_state(self, message: Any) -> None:
         for status in message.status:
@@ -200,6 +201,19 @@ class BagPlayer:
     def _say(self, line: str) -> None:
         self._out.write(line + "\n")
         self._out.flush()
+
+
+def _publish(publisher: Publisher, message: Any) -> None:
+    """Publish, and again where DDS says that it cannot for now: its write gives up after 100 ms on a busy machine."""
+    deadline = time.monotonic() + BLOCKED_S
+    while True:
+        try:
+            publisher.publish(message)
+            return
+        except RuntimeError as error:  # rclpy's RCLError, which has no public name
+            if time.monotonic() > deadline:
+                raise PlayerError(f"{publisher.topic_name} cannot be published for {BLOCKED_S:g} s: {error}") from error
+            time.sleep(CLOCK_PERIOD_S)
 
 
 def run(args: argparse.Namespace) -> None:

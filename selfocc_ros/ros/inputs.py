@@ -145,6 +145,9 @@ class CameraInputs:
             self._on_sets(sets)
 
     def _info(self, camera: str, message: Any) -> None:
+        topics = self._watch.cameras.get(camera)
+        if topics is None:
+            return
         content = (
             message.width, message.height, tuple(message.k), tuple(message.d), message.distortion_model,
             message.binning_x, message.binning_y, tuple(message.p), str(message.roi),
@@ -156,9 +159,9 @@ class CameraInputs:
         self._infos[camera] = content
         self._models.pop(camera, None)
         try:
-            self._models[camera] = camera_from_info(message, self._watch.cameras[camera].rectified)
+            self._models[camera] = camera_from_info(message, topics.rectified)
         except CalibrationError as error:
-            sentence = f"{self._watch.cameras[camera].info}: {error}"
+            sentence = f"{topics.info}: {error}"
             self._status.calibration(camera, sentence)
             self._complain((camera, "calibration"), f"camera '{camera}' is left out: {sentence}")
             return

@@ -118,7 +118,11 @@ class Status:
     def set_cameras(self, cameras: Mapping[str, tuple[str, str]]) -> None:
         """The rig is now these cameras: (image topic, CameraInfo topic) by name. Known ones keep their history."""
         with self._lock:
-            self._cameras = {name: self._cameras.get(name) or CameraStatus(*topics) for name, topics in cameras.items()}
+            known = self._cameras
+            self._cameras = {name: CameraStatus(*topics) for name, topics in cameras.items()}
+            for name, camera in known.items():
+                if cameras.get(name) == (camera.image_topic, camera.info_topic):
+                    self._cameras[name] = camera
 
     def set_waiting(self, sentences: list[str]) -> None:
         """What discovery waits for."""
@@ -141,6 +145,7 @@ class Status:
             known = self._cameras.get(camera)
             if known is not None:
                 known.calibrated = not problem
+                known.problems.pop("qos", None)
         self.problem(camera, "calibration", problem)
 
     def problem(self, camera: str, kind: str, sentence: str) -> None:
