@@ -22,6 +22,9 @@ class LossConfig:
     hessian: float = 0.01
     opacity: float = 0.01
     """Price on the opacity of each ray: matter has to earn its place."""
+    background_from: int = 1000
+    """First step with proposals beyond the box and the price on opacity. From random weights both are an easy way
+    out: everything stays transparent. Until then rays must end inside the box, as in SelfOcc."""
     auto_mask: bool = True
 
 
@@ -57,6 +60,8 @@ class TrainConfig:
     model: str = "tiny"
     steps: int = 6000
     learning_rate: float = 1.5e-3
+    sharpness_rate: float = 0.05
+    """Learning rate of the renderer's sharpness, as a share of the others'."""
     warmup: int = 100
     weight_decay: float = 0.01
     clip_norm: float = 1.0

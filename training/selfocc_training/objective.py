@@ -41,26 +41,31 @@ def training_losses(model: SelfOcc, step: Step, config: LossConfig, bfloat16: bo
     origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
     rendered = render(scene, origins, directions, model.config.renderer, step.jitter)
     points = origins[:, None] + directions[:, None] * rendered.distances[..., None]
-    beyond = background_points(origins, directions, rendered.exits)
+    background = None
+    if step.number >= config.background_from:
+        beyond = background_points(origins, directions, rendered.exits)
+        background = rendered.left.reshape(count, rays), beyond.reshape(count, rays, -1, 3)
     terms = {
         "reprojection": reprojection_loss(
             views,
             grid,
             rendered.weights.reshape(count, rays, -1),
             points.reshape(count, rays, -1, 3),
-            (rendered.left.reshape(count, rays), beyond.reshape(count, rays, -1, 3)),
+            background,
             config.auto_mask,
         ),
         "eikonal": eikonal_loss(scene.nodes, scene.spacing),
         "hessian": hessian_loss(scene.nodes, scene.spacing),
-        "opacity": rendered.weights.sum(dim=-1).mean(),
     }
+    if background is not None:
+        terms["opacity"] = rendered.weights.sum(dim=-1).mean()
     if config.distances:
         terms["distances"] = distance_loss(model, scene, step, config)
     if config.rgb:
         colour = rendered_colour(scene, rendered, origins, directions).reshape(count, rays, 3)
         target = sample_images(views.images, pixels)
-        opacity = rendered.weights.sum(dim=-1).reshape(count, rays, 1)
+        # What lies beyond the box is not this term's business; detached, so that fading away does not pay.
+        opacity = rendered.weights.sum(dim=-1).detach().reshape(count, rays, 1)
         terms["rgb"] = colour_error(colour * opacity + target * (1 - opacity), target, grid).mean()
     return terms
 

@@ -121,7 +121,7 @@ def reprojection_loss(
     if background is not None:
         points = torch.cat([points, background[1]], dim=2)
     flat = points.detach().reshape(points.shape[0], -1, 3)
-    losses = []
+    losses, seen = [], []
     for k, rig in enumerate(views.source_rigs):
         with torch.no_grad():
             pixels, _, inside = rig.project(flat)
@@ -139,12 +139,12 @@ def reprojection_loss(
         share = share / total.clamp(min=1e-4)
         composed = (share.unsqueeze(-1) * colours).sum(dim=2)
         loss = L1_SHARE * (share * error).sum(dim=-1) + (1 - L1_SHARE) * dissimilarity(composed, target, grid)
-        losses.append(torch.where(total[..., 0] > 0.05, loss, torch.full_like(loss, INVALID)))
+        # Geometry alone decides what counts: were it the weights, a ray could escape by turning transparent.
+        seen.append(valid.any(dim=-1))
+        losses.append(torch.where(seen[-1], loss, torch.full_like(loss, INVALID)))
         if auto_mask:
             with torch.no_grad():
                 still = sample_images(views.sources[:, k], grid.pixels.expand(views.images.shape[0], -1, -1))
                 losses.append(colour_error(still, target, grid))
-    stacked = torch.stack(losses)
-    usable = torch.stack(losses[:: 2 if auto_mask else 1]).amin(dim=0) < INVALID
-    least = stacked.amin(dim=0)
-    return (least * usable).sum() / usable.sum().clamp(min=1)
+    usable = torch.stack(seen).any(dim=0)
+    return (torch.stack(losses).amin(dim=0) * usable).sum() / usable.sum().clamp(min=1)

@@ -29,6 +29,7 @@ class Step:
         views: views to render; the first ``current`` of them are cameras ``current_cameras`` of the input.
         grid: rays of every view.
         jitter: (V * R, 1) shift of each ray's sections.
+        number: which step this is.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class Step:
     grid: RayGrid
     current_cameras: Tensor
     jitter: Tensor
+    number: int
 
 
 def mirror_clip(clip: Clip) -> Clip:
@@ -127,4 +129,4 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig) -> St
     augmented = photometric_augmentation(images, rng)
     # The padding of narrower images stays black, as preprocessing leaves it.
     augmented = augmented * (images.sum(dim=1, keepdim=True) > 0)
-    return Step(augmented, rig, views, grid, torch.as_tensor([p for _, _, p in pairs if p >= 0]), jitter)
+    return Step(augmented, rig, views, grid, torch.as_tensor([p for _, _, p in pairs if p >= 0]), jitter, step)

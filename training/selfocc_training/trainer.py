@@ -45,8 +45,13 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_model(self.model.config)
         self.average.load_state_dict(self.model.state_dict())
+        sharpness = [self.model.log_sharpness]
+        weights = [p for p in self.model.parameters() if p is not self.model.log_sharpness]
+        # Slow, since a field that turns sharp before it is right can only be mended next to its surfaces.
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            [{"params": weights, "scale": 1.0}, {"params": sharpness, "scale": config.sharpness_rate}],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
         )
         self.step = 0
         if out is not None and (out / STATE).is_file():
@@ -75,7 +80,7 @@ class Trainer:
     def _one_step(self) -> dict[str, float]:
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, config)
+            group["lr"] = learning_rate(self.step, config) * group["scale"]
         drawn = draw_step(self.clips, self.step, config.seed, config.data)
         terms = training_losses(self.model, drawn, config.loss, config.bfloat16)
         for name, value in terms.items():
