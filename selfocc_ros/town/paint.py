@@ -37,9 +37,9 @@ class Hits:
     fine: Tensor
     coarse: Tensor
 
-    def take(self, which: Tensor) -> Hits:
-        """The chosen hits."""
-        return Hits(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+    def part(self, start: int, stop: int) -> Hits:
+        """Hits ``start`` to ``stop``, as views."""
+        return Hits(*(getattr(self, name)[start:stop] for name in self.__dataclass_fields__))
 
 
 def edge(inside_m: Tensor, footprint: Tensor) -> Tensor:

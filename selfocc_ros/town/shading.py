@@ -65,7 +65,8 @@ class Shader:
         if len(ground):
             colour[ground] = self._ground_colours(hits, ground, origin, driving(solids, origin, device))
         if len(solid):
-            colour[solid] = self._solid_colours(hits, solid, solids, packed)
+            rows, painted = self._solid_colours(hits, solid, solids, packed)
+            colour[rows] = painted
         horizon = torch.tensor(mood.horizon, device=device)
         haze = torch.exp(hits.length * (-1.0 / mood.haze_m))[:, None]
         colour = torch.where(finite[:, None], horizon + (colour - horizon) * haze, colour)
@@ -95,8 +96,12 @@ class Shader:
         sunlight = (1.0 - sun)[:, None] * (albedo.new_tensor(mood.sunlight) * mood.sun[2])
         return albedo * (ambient + sunlight) * torch.where(face, 0.7, 1.0)[:, None]
 
-    def _solid_colours(self, hits: RayHits, rows: Tensor, solids: Solids, packed: Packed) -> Tensor:
+    def _solid_colours(self, hits: RayHits, rows: Tensor, solids: Solids, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Colours of hits on solids, and the rows they belong to: hits of one material come together."""
         device = hits.length.device
+        material = torch.from_numpy(solids.material).to(device)[hits.solid[rows]]
+        groups = [(kind, rows[material == int(kind)]) for kind in Material]
+        rows = torch.cat([members for _, members in groups])
         number = hits.solid[rows]
         direction, length = hits.directions[rows], hits.length[rows]
 
@@ -144,10 +149,11 @@ class Shader:
             fine,
             coarse,
         )
-        material = spread(solids.material, torch.int64)
         albedo = torch.empty_like(local)
-        for kind in Material:
-            which = (material == int(kind)).nonzero(as_tuple=True)[0]
-            if len(which):
-                albedo[which] = PAINTERS[kind](self._noise, painted.take(which))
-        return albedo.clamp(0.0, 1.0) * self._light(world)
+        start = 0
+        for kind, members in groups:
+            stop = start + len(members)
+            if stop > start:
+                albedo[start:stop] = PAINTERS[kind](self._noise, painted.part(start, stop))
+            start = stop
+        return rows, albedo.clamp_(0.0, 1.0).mul_(self._light(world))
