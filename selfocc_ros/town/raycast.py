@@ -151,6 +151,15 @@ def pack(
     return Packed(put(offset), put(solids.size), put(cos), put(sin), sphere, put(gap)), rows
 
 
+def turn(vectors: Tensor, rotation: np.ndarray) -> Tensor:
+    """Vectors (..., 3) turned by a rotation (3, 3), in full float32.
+
+    A matrix product could be computed in TF32 or, under autocast, in half precision: far too coarse for rays.
+    """
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([x * row[0] + y * row[1] + z * row[2] for row in rotation.tolist()], dim=-1)
+
+
 def _candidates(planes: Tensor, packed: Packed) -> Tensor:
     """Mask (T, M): which solids may be seen through which tile. planes (T, 4, 3) in the world frame."""
     tiles = planes.shape[0]
@@ -162,7 +171,8 @@ def _candidates(planes: Tensor, packed: Packed) -> Tensor:
         + z.abs() * packed.size[:, 2]
     )
     reach = torch.where(packed.sphere, packed.size[:, 0], reach_box)
-    return (normals @ packed.centre.T + reach >= 0).reshape(tiles, 4, -1).all(dim=1)
+    away = x * packed.centre[:, 0] + y * packed.centre[:, 1] + z * packed.centre[:, 2]
+    return (away + reach >= 0).reshape(tiles, 4, -1).all(dim=1)
 
 
 def _distances(directions: Tensor, chosen: Tensor, packed: Packed) -> Tensor:
@@ -185,7 +195,7 @@ def _distances(directions: Tensor, chosen: Tensor, packed: Packed) -> Tensor:
         where = balls.nonzero(as_tuple=True)
         d = directions[where[0]]
         c, r = centre[where], size[where][:, 0]
-        along = torch.einsum("nkp,nk->np", d, c)
+        along = (d * c[:, :, None]).sum(dim=1)
         root = along * along - ((c * c).sum(-1) - r * r)[:, None]
         distance = along - root.clamp_min(0).sqrt()
         result[where] = torch.where((root > 0) & (distance > 0), distance, math.inf)

@@ -77,7 +77,7 @@ class Shader:
     def _light(self, normals: Tensor) -> Tensor:
         """Light (n, 3) on surfaces with normals (n, 3): sun, sky from above, some bounce from the sides."""
         mood = self._mood
-        sun = (normals @ normals.new_tensor(mood.sun)).clamp_min(0.0)[:, None]
+        sun = (normals * normals.new_tensor(mood.sun)).sum(dim=-1, keepdim=True).clamp_min(0.0)
         upward = (0.78 + 0.22 * normals[:, 2])[:, None]
         side = (1.0 + 0.07 * normals[:, 0] + 0.05 * normals[:, 1])[:, None]
         return normals.new_tensor(mood.ambient) * upward * side + normals.new_tensor(mood.sunlight) * sun

@@ -20,7 +20,7 @@ from selfocc_ros.town.layout import Ground, crossings, static_things
 from selfocc_ros.town.moods import random_mood
 from selfocc_ros.town.noise import Noise
 from selfocc_ros.town.objects import Solids
-from selfocc_ros.town.raycast import GroundMap, TiledCameras, cast_ground, cast_solids, pack
+from selfocc_ros.town.raycast import GroundMap, TiledCameras, cast_ground, cast_solids, pack, turn
 from selfocc_ros.town.route import CrossSection, RoadMap, Route
 from selfocc_ros.town.shading import Shader, first_hits
 from selfocc_ros.town.shadows import Shadows
@@ -137,14 +137,14 @@ class Town:
     def _cast(self, camera: CameraModel, odom_from_camera: npt.ArrayLike, t_s: float, colours: bool) -> ViewTensors:
         pose = np.asarray(odom_from_camera, dtype=np.float64)
         tiled = self._cameras.of(camera)
-        rotation = torch.from_numpy(np.ascontiguousarray(pose[:3, :3].T)).to(self.device, torch.float32)
-        flat = tiled.directions.reshape(-1, 3) @ rotation
-        directions = flat.reshape(tiled.directions.shape)
+        rotation = pose[:3, :3]
+        directions = turn(tiled.directions, rotation)
+        flat = directions.reshape(-1, 3)
         origin = pose[:3, 3]
         ground = cast_ground(self._ground_map, origin, flat)
         table = self.solids(t_s)
-        packed, rows = pack(table, origin, pose[:3, :3] @ tiled.axis, tiled.half_angle, self.device)
-        planes = (tiled.planes.reshape(-1, 3) @ rotation).reshape(-1, 4, 3)
+        packed, rows = pack(table, origin, rotation @ tiled.axis, tiled.half_angle, self.device)
+        planes = turn(tiled.planes, rotation)
         shape = directions.shape[:2]
         length, number = cast_solids(directions, planes, packed, ground[0].reshape(shape))
         hits = first_hits(flat, length.reshape(-1), number.reshape(-1), ground, tiled.angle.reshape(-1))

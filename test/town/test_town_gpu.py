@@ -15,6 +15,18 @@ from selfocc_ros.geometry.poses import body_from_optical, pose_from_rpy
 from selfocc_ros.town.town import Town
 
 
+def test_coarse_matrix_products_change_nothing() -> None:
+    """A trainer may allow TF32 or autocast around rendering; rays must stay exact."""
+    camera = CameraModel(96, 54, np.array([[70.0, 0, 47.5], [0, 70.0, 26.5], [0, 0, 1]]))
+    town = Town(29, seconds=5.0)
+    pose = town.drive.odom_from_base(2.0) @ pose_from_rpy((1.3, 0.0, 1.55), 0.0, 0.0, 0.4) @ body_from_optical()
+    plain = town.render(camera, pose, 2.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        coarse = town.render(camera, pose, 2.0)
+    np.testing.assert_array_equal(plain.depth, coarse.depth)
+    np.testing.assert_array_equal(plain.image, coarse.image)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("seed", [26, 27, 28])
 def test_gpu_renders_what_the_cpu_renders(seed: int) -> None:
