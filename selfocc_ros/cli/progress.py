@@ -34,7 +34,16 @@ class Progress:
 
     def tell(self, text: str) -> None:
         """Show a line of text in place of a count."""
-        self._write(f"{self._title}: {text}", not self._terminal)
+        now = time.monotonic()
+        if self._terminal or now - self._told >= self._quiet_s:
+            self._told = now
+            self._write(f"{self._title}: {text}", not self._terminal)
+
+    def close(self) -> None:
+        """End the line that `tell` has written."""
+        if self._terminal:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
 
     def _write(self, line: str, last: bool) -> None:
         if self._terminal:

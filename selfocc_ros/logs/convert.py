@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.poses import pose
 from selfocc_ros.geometry.transforms import TransformTree
+from selfocc_ros.logs.records import BagError
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, camera_from_info, frame_from_message
 
 
@@ -66,3 +67,25 @@ def feed(tree: TransformTree, msg: Any, static: bool) -> None:
             tree.set_static(parent, child, parent_from_child)
         else:
             tree.set(parent, child, time_ns, parent_from_child)
+
+
+def cloud_points(msg: Any) -> NDArray[np.float32]:
+    """The x, y, z (M,3) of a sensor_msgs PointCloud2 whose coordinates are 32-bit floats.
+
+    Raises BagError where the cloud has other fields.
+    """
+    offsets = {field.name: int(field.offset) for field in msg.fields if int(field.datatype) == 7}  # FLOAT32
+    if not {"x", "y", "z"} <= set(offsets):
+        found = ", ".join(str(field.name) for field in msg.fields)
+        raise BagError(f"a point cloud needs the fields x, y, z as 32-bit floats, found {found}")
+    order = ">" if msg.is_bigendian else "<"
+    kind = np.dtype(
+        {
+            "names": ["x", "y", "z"],
+            "formats": [f"{order}f4"] * 3,
+            "offsets": [offsets[axis] for axis in "xyz"],
+            "itemsize": int(msg.point_step),
+        }
+    )
+    points = np.frombuffer(msg.data, kind, count=int(msg.width) * int(msg.height))
+    return np.stack([points[axis] for axis in "xyz"], axis=-1).astype(np.float32)

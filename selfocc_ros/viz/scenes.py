@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
+from selfocc_ros.sensing.decode import decode
+from selfocc_ros.sensing.frames import DecodeError, RigSample
 
 _FREE_CLASS = 17
 
@@ -42,3 +44,14 @@ def volume_of_points(grid: VoxelGrid, points: NDArray[np.float32]) -> NDArray[np
     occupied = np.zeros(grid.shape, np.bool_)
     occupied[tuple(index[inside].T)] = True
     return occupied
+
+
+def camera_images(sample: RigSample) -> list[NDArray[np.uint8] | None]:
+    """The pictures (H,W,3) uint8 RGB of a sample's cameras in the order of its rig; None for one that is damaged."""
+    images: list[NDArray[np.uint8] | None] = []
+    for frame in sample.frames:
+        try:
+            images.append(decode(frame))
+        except DecodeError:  # the prediction tells why; the sheet shows a gap
+            images.append(None)
+    return images
