@@ -133,7 +133,7 @@ class BagPlayer:
                 progress_s = elapsed_s
                 self._say(f"{elapsed_s:.1f} of {(self._bag.end_ns - self._start_ns) * 1e-9:.1f} s")
 
-    def finish(self, timeout_s: float = 1.0) -> None:
+    def finish(self, timeout_s: float = 5.0) -> None:
         """Wait until the subscribers have the last messages."""
         deadline = time.monotonic() + timeout_s
         for publisher in self._outputs.values():
@@ -262,9 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error(f"--rate is {args.rate:g}, expected more than 0")
     if args.loop < 0:
         parser().error(f"--loop is {args.loop}, expected 1 or more, or no number for ever")
-    init(arguments)
-    interrupt_once()
     try:
+        init(arguments)
+        interrupt_once()
         run(args)
     except SelfOccError as error:
         sys.stderr.write(f"bag_player: {error}\n")

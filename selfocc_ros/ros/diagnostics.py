@@ -50,6 +50,8 @@ def _node_entry(node: str, snapshot: Snapshot) -> DiagnosticStatus:
         **{f"latency_ms.{stage}": f"{ms:.1f}" for stage, ms in snapshot.latency_ms.items()},
     }
     level = _LEVELS.get(snapshot.state, DiagnosticStatus.WARN)
+    if snapshot.state == "running" and snapshot.waiting:
+        level = DiagnosticStatus.WARN
     return _entry(node + _STATE, level, snapshot.line(), values)
 
 

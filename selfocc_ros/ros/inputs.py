@@ -157,10 +157,10 @@ class CameraInputs:
             return
         known = camera in self._infos
         self._infos[camera] = content
-        self._models.pop(camera, None)
         try:
             self._models[camera] = camera_from_info(message, topics.rectified)
         except CalibrationError as error:
+            self._models.pop(camera, None)
             sentence = f"{topics.info}: {error}"
             self._status.calibration(camera, sentence)
             self._complain((camera, "calibration"), f"camera '{camera}' is left out: {sentence}")

@@ -24,7 +24,7 @@ from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
 from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
-from selfocc_ros.ros.spin import init, shut_down, spin_until_signal
+from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
 
@@ -93,8 +93,7 @@ class OccupancyNode:
         # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(LOOK_S, lambda: self._inputs.look(self._now_s()), clock=self._steady)
-        node.create_timer(POLL_S, lambda: self._inputs.poll(POLL_S), clock=self._steady)
-        node.create_timer(POLL_S, self._tell_change, clock=self._steady)
+        node.create_timer(POLL_S, self._poll, clock=self._steady)
         node.create_timer(DIAGNOSE_S, self._diagnose, clock=self._steady)
         node.create_timer(1.0, self._report, clock=self._steady)
         self._told_state = ""
@@ -132,8 +131,9 @@ class OccupancyNode:
             diagnostics(self.node.get_fully_qualified_name().strip("/"), snapshot, self.node.get_clock().now().to_msg())
         )
 
-    def _tell_change(self) -> None:
-        """A change of state goes out at once: others wait for `ready`."""
+    def _poll(self) -> None:
+        self._inputs.poll(POLL_S)
+        # A change of state goes out at once: others wait for `ready`.
         snapshot = self._status.snapshot()
         if snapshot.state != self._told_state:
             if snapshot.state == "ready":
@@ -159,13 +159,16 @@ class OccupancyNode:
 
 def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit status."""
-    init(sys.argv if argv is None else argv)
     node: OccupancyNode | None = None
     try:
+        init(sys.argv if argv is None else argv)
         node = OccupancyNode(predictor_factory)
         spin_until_signal(node.node, node.survive)
     except ParameterError as error:
         get_logger("selfocc").fatal(str(error))
+        return 2
+    except ArgumentError as error:
+        sys.stderr.write(f"selfocc: {error}\n")
         return 2
     finally:
         if node is not None:

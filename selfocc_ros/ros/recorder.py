@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, required=True, help="JSON lines: when each message came in")
     parser.add_argument("--node", default="selfocc", help="name of the node, with its namespace (selfocc)")
     args = parser.parse_args(remove_ros_args(arguments)[1:])
-    init(arguments)
     try:
+        init(arguments)
         with args.log.open("w") as log, BagWriter(args.bag, replace=True) as bag:
             recorder = Recorder(args.node, bag, log)
             try:

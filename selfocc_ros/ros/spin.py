@@ -17,12 +17,35 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from selfocc_ros.errors import SelfOccError
+
 _LOOK_S = 0.1  # a signal that comes while the executor waits is noticed after this time
 
 
+_asked_to_end = threading.Event()
+
+
+class ArgumentError(SelfOccError, ValueError):
+    """The ROS arguments of a program cannot be used."""
+
+
 def init(arguments: Sequence[str]) -> None:
-    """`rclpy.init` that leaves SIGINT and SIGTERM to Python."""
-    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    """`rclpy.init` that leaves SIGINT and SIGTERM to us: from now on they are noted for `spin_until_signal`.
+
+    Raises:
+        ArgumentError: what stands after --ros-args cannot be used, a parameter file that is not there for instance.
+    """
+    _asked_to_end.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _note)
+    try:
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rclpy's RCLError, which has no public name
+        raise ArgumentError(f"the ROS arguments cannot be used: {error}") from error
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    _asked_to_end.set()
 
 
 def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = None) -> None:
@@ -30,17 +53,10 @@ def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = 
 
     `survive` gets what a callback raises, and the node goes on; without it the exception ends the node.
     """
-    asked_to_end = threading.Event()
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        asked_to_end.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not asked_to_end.is_set():
+        while not _asked_to_end.is_set():
             try:
                 executor.spin_once(timeout_sec=_LOOK_S)
             except ExternalShutdownException:
