@@ -28,7 +28,7 @@ def drive_statistics(seed: int, seconds: float, rig_spec: RigSpec, samples: int 
     spec = rig_spec.jittered(seed)
     near = other = sky = pixels = 0
     for t in (np.arange(samples) + 0.5) * seconds / samples:
-        for view in render_frame(town, spec, stamp_of(float(t))).views:
+        for view in render_frame(town, spec, stamp_of(float(t)), colours=False).views:
             close = view.depth < NEAR_M
             near += int(close.sum())
             other += int((close & ~np.isin(view.classes, GROUND_LABELS)).sum())

@@ -71,6 +71,7 @@ def render_frame(
     width: int | None = None,
     supersample: int = 1,
     stamps_ns: Sequence[int] | None = None,
+    colours: bool = True,
 ) -> TownFrame:
     """Render every camera of a rig at its own stamp around a reference stamp.
 
@@ -81,6 +82,7 @@ def render_frame(
         width: columns to scale all images to; native size where None.
         supersample: rays per pixel along each axis for colour.
         stamps_ns: stamps of the cameras; where None, the reference stamp plus each camera's offset.
+        colours: False leaves the images black and takes less than half the time.
     """
     rig = spec.rig(width)
     if stamps_ns is None:
@@ -91,7 +93,7 @@ def render_frame(
         for stamp, mount in zip(stamps_ns, rig.base_from_camera, strict=True)
     ]
     views = tuple(
-        town.render(camera, pose, time_of(stamp), supersample)
+        town.render(camera, pose, time_of(stamp), supersample, colours)
         for camera, pose, stamp in zip(rig.cameras, poses, stamps_ns, strict=True)
     )
     base_from_odom = invert(odom_from_base)

@@ -135,6 +135,9 @@ def test_supersampling_keeps_depth_and_smooths_colour() -> None:
     plain, fine = town.render(rig.cameras[0], pose, 3.0), town.render(rig.cameras[0], pose, 3.0, supersample=2)
     np.testing.assert_array_equal(plain.depth, fine.depth)
     np.testing.assert_array_equal(plain.classes, fine.classes)
+    blind = town.render(rig.cameras[0], pose, 3.0, colours=False)
+    np.testing.assert_array_equal(plain.depth, blind.depth)
+    assert not blind.image.any()
     assert 0.5 < np.abs(plain.image.astype(float) - fine.image).mean() < 20.0
     assert (
         np.abs(np.diff(fine.image.astype(float), axis=1)).mean()
