@@ -47,7 +47,7 @@ class CrossSection:
     @staticmethod
     def random(rng: np.random.Generator) -> CrossSection:
         """A street of two lanes with room to park on both sides."""
-        return CrossSection(float(rng.uniform(3.0, 3.4)), float(rng.uniform(2.1, 2.35)), float(rng.uniform(2.2, 3.2)))
+        return CrossSection(float(rng.uniform(3.5, 4.0)), float(rng.uniform(2.1, 2.35)), float(rng.uniform(2.2, 3.2)))
 
 
 def _turn(angle: float, radius: float) -> Array:

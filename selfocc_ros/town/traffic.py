@@ -42,8 +42,8 @@ class Traffic:
         while s < reach:
             starts.append(s)
             kind = rng.random()
-            self._things.append(things.bus(rng) if kind < 0.05 else things.van(rng) if kind < 0.15 else things.car(rng))
-            s += float(rng.uniform(16.0, 60.0))
+            self._things.append(things.bus(rng) if kind < 0.02 else things.van(rng) if kind < 0.08 else things.car(rng))
+            s += float(rng.uniform(22.0, 75.0))
         self._oncoming = np.asarray(starts)
 
     def _walkers(self, rng: np.random.Generator) -> None:
