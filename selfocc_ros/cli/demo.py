@@ -223,6 +223,7 @@ def describe_scores(metrics: dict[str, Any]) -> str:
 
 def paint(path: Path, scores: LiveScores, metrics: dict[str, Any]) -> bool:
     """Draw the picture; False where nothing was published."""
+    from selfocc_ros.geometry.voxels import UNKNOWN
     from selfocc_ros.viz.scenes import camera_images
     from selfocc_ros.viz.sheet import save, scene_sheet
 
@@ -230,12 +231,14 @@ def paint(path: Path, scores: LiveScores, metrics: dict[str, Any]) -> bool:
         path.unlink(missing_ok=True)
         return False
     volumes = {"predicted": scores.predicted}
+    unseen = None
     caption = "occupancy published by the node, seen from above; forward is up"
     if scores.truth is not None:
-        volumes["true, where cameras see"] = scores.truth
+        volumes = {"predicted (pale: not seen)": scores.predicted, "true, where cameras see": scores.truth}
+        unseen = (scores.truth.state == UNKNOWN).all(axis=2)
         caption += (
             f"; IoU {metrics['iou']:.2f}, above ground {metrics['iou_above_ground']:.2f}, "
             f"AbsRel {metrics['abs_rel']:.2f}"
         )
-    save(str(path), scene_sheet(camera_images(scores.sample), scores.sample.rig, volumes, caption))
+    save(str(path), scene_sheet(camera_images(scores.sample), scores.sample.rig, volumes, caption, fade=unseen))
     return True

@@ -84,6 +84,7 @@ def _painter(folder: Path) -> Callable[..., None]:
     import numpy as np
 
     from selfocc_ros.errors import SelfOccError
+    from selfocc_ros.town.truth import time_of
     from selfocc_ros.viz.depth import depth_strip
     from selfocc_ros.viz.scenes import truth_as_volume
     from selfocc_ros.viz.sheet import save, scene_sheet
@@ -96,11 +97,12 @@ def _painter(folder: Path) -> Callable[..., None]:
 
     def paint(scene: Any, truth: Any, volume: Any, depths: Any) -> None:
         frame = scene.frame
-        name = f"{scene.seed}_{frame.stamp_ns % 10**12 // 10**8:04d}"
-        volumes = {"predicted": volume, "true, where cameras see": truth_as_volume(truth)}
+        name = f"{scene.seed}_{round(time_of(frame.stamp_ns) * 1e3):06d}ms"
+        volumes = {"predicted (pale: not seen)": volume, "true, where cameras see": truth_as_volume(truth)}
+        unseen = ~truth.camera_mask.any(axis=2)
         images = [view.image for view in frame.views]
         caption = f"town {scene.seed}"
-        save(str(folder / f"{name}_sheet.png"), scene_sheet(images, frame.rig, volumes, caption))
+        save(str(folder / f"{name}_sheet.png"), scene_sheet(images, frame.rig, volumes, caption, fade=unseen))
         strips = []
         for view, depth in zip(frame.views, depths, strict=True):
             true = view.depth[::DEPTH_STRIDE, ::DEPTH_STRIDE]

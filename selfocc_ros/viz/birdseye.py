@@ -11,6 +11,7 @@ from selfocc_ros.viz.colours import height_colours
 
 FREE_COLOUR = (244, 244, 244)
 UNKNOWN_COLOUR = (150, 150, 150)
+_PALE = 0.75
 _RELIEF = 0.35  # how much darker a column is at most where its neighbour to the north-west is higher
 
 
@@ -21,11 +22,19 @@ def column_tops(occupied: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(occupied.any(axis=2), highest, -1).astype(np.int64)
 
 
-def birds_eye(volume: OccupancyVolume, pixels_per_voxel: int = 3, ground_z: float = 0.0) -> NDArray[np.uint8]:
+def birds_eye(
+    volume: OccupancyVolume, pixels_per_voxel: int = 3, ground_z: float = 0.0, fade: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
     """The volume from above, each column coloured by its highest occupied voxel's height above `ground_z`.
 
     Columns without an occupied voxel are nearly white where at least one voxel is known to be free, and grey where
     nothing is known. A light from the upper left darkens the lee of whatever stands higher than its neighbour.
+
+    Args:
+        volume: what to draw.
+        pixels_per_voxel: size of the picture.
+        ground_z: height of the road in the volume's frame.
+        fade: (X,Y) columns that are drawn pale, because nothing can be said of them.
 
     Returns:
         (X * pixels_per_voxel, Y * pixels_per_voxel, 3) uint8 RGB; the top row is the largest x, the left column the
@@ -39,6 +48,8 @@ def birds_eye(volume: OccupancyVolume, pixels_per_voxel: int = 3, ground_z: floa
     solid = tops >= 0
     heights = grid.lower[2] + (tops[solid] + 0.5) * grid.cell[2] - ground_z
     image[solid] = height_colours(heights) * _relief(tops)[solid][:, None]
+    if fade is not None:
+        image[fade] = np.rint(_PALE * np.array(UNKNOWN_COLOUR) + (1 - _PALE) * image[fade]).astype(np.uint8)
     upright = image[::-1, ::-1]
     return np.ascontiguousarray(upright.repeat(pixels_per_voxel, axis=0).repeat(pixels_per_voxel, axis=1))
 

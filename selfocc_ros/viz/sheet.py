@@ -60,9 +60,15 @@ def camera_wall(images: Sequence[Image | None], rig: CameraRig, height: int, col
     return wall
 
 
-def occupancy_panel(volume: OccupancyVolume, title: str, pixels_per_voxel: int = 3, ground_z: float = 0.0) -> Image:
-    """A bird's eye with title, vehicle and scale."""
-    picture = birds_eye(volume, pixels_per_voxel, ground_z)
+def occupancy_panel(
+    volume: OccupancyVolume,
+    title: str,
+    pixels_per_voxel: int = 3,
+    ground_z: float = 0.0,
+    fade: NDArray[np.bool_] | None = None,
+) -> Image:
+    """A bird's eye with title, vehicle and scale; columns (X,Y) of `fade` are pale."""
+    picture = birds_eye(volume, pixels_per_voxel, ground_z, fade)
     mark_vehicle(picture, volume.grid, pixels_per_voxel)
     scale_bar(picture, volume.grid, pixels_per_voxel)
     panel = np.full((picture.shape[0] + _TITLE, picture.shape[1], 3), 255, np.uint8)
@@ -73,7 +79,7 @@ def occupancy_panel(volume: OccupancyVolume, title: str, pixels_per_voxel: int =
 
 def scene_sheet(
     images: Sequence[Image | None], rig: CameraRig, volumes: Mapping[str, OccupancyVolume], caption: str = "",
-    pixels_per_voxel: int = 3, ground_z: float = 0.0,
+    pixels_per_voxel: int = 3, ground_z: float = 0.0, fade: NDArray[np.bool_] | None = None,
 ) -> Image:  # fmt: skip
     """The whole picture: cameras, one bird's eye per named volume, the meaning of the colours, and a caption.
 
@@ -81,11 +87,14 @@ def scene_sheet(
         images: (H,W,3) uint8 RGB per camera of the rig, None for one that failed.
         volumes: title -> volume, drawn from left to right.
         caption: one line below.
+        pixels_per_voxel: size of the bird's eyes.
+        ground_z: height of the road in the volumes' frame.
+        fade: (X,Y) columns that are drawn pale in every volume.
 
     Returns:
         (H,W,3) uint8 RGB.
     """
-    panels = [occupancy_panel(volume, title, pixels_per_voxel, ground_z) for title, volume in volumes.items()]
+    panels = [occupancy_panel(volume, title, pixels_per_voxel, ground_z, fade) for title, volume in volumes.items()]
     height = max(panel.shape[0] for panel in panels)
     wall = camera_wall(images, rig, height - _TITLE)
     cameras = np.full((height, wall.shape[1], 3), 255, np.uint8)

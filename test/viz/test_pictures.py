@@ -78,6 +78,18 @@ def test_a_column_shows_its_highest_voxel() -> None:
     np.testing.assert_array_equal(shifted[16 - 1 - 8, 8 - 1 - 4], height_colours([1.5])[0])
 
 
+def test_faded_columns_are_pale_and_the_others_are_not() -> None:
+    volume = _volume()
+    volume.state[8, 4, 3] = volume.state[8, 3, 3] = OCCUPIED
+    fade = np.zeros(GRID.shape[:2], bool)
+    fade[8, 3] = True
+    plain, faded = birds_eye(volume, 1), birds_eye(volume, 1, fade=fade)
+    changed = (plain != faded).any(-1)
+    np.testing.assert_array_equal(np.argwhere(changed), [[16 - 1 - 8, 8 - 1 - 3]])
+    pixel = faded[16 - 1 - 8, 8 - 1 - 3].astype(int)
+    assert np.abs(pixel - UNKNOWN_COLOUR).max() < 60
+
+
 @pytest.mark.parametrize(
     ("yaws", "rows"),
     [
