@@ -125,12 +125,21 @@ class _Pending:
     period_ns: int
 
 
+def forward_camera(cameras: Sequence[str]) -> str:
+    """The camera that looks forward, as far as names tell: the shortest one with `front` or `forward` in it.
+
+    Its frames mark the moment that matters to a driver. Without such a name it is the first of `cameras`.
+    """
+    named = [camera for camera in cameras if "front" in camera.lower() or "forward" in camera.lower()]
+    return min(named, key=len) if named else cameras[0]
+
+
 class RigSynchronizer(Generic[Item]):
     """Finds the frames that belong together; see the module's docstring for the rule. Not thread-safe.
 
     Args:
         cameras: names of all cameras.
-        reference: the camera whose frames ask for sets; None is the first of `cameras`.
+        reference: the camera whose frames ask for sets; None is `forward_camera(cameras)`.
         max_skew_s: how far a frame may lie from its expected stamp (seconds).
         max_wait_s: how long after its stamp a set is given out at the latest (seconds, in stamp time).
         phases_s: when each camera fires (seconds), relative to anything they have in common; 0 where not given.
@@ -165,6 +174,7 @@ class RigSynchronizer(Generic[Item]):
                 raise SyncError(f"{name} must be 0 or more seconds, found {value}")
         self._cameras = tuple(cameras)
         self._phases_ns = {camera: round(phases.get(camera, 0.0) * 1e9) for camera in cameras}
+        reference = reference or forward_camera(cameras)
         self._ranked = sorted(cameras, key=lambda camera: camera != reference)  # the reference first, others in order
         self._max_skew_ns = round(max_skew_s * 1e9)
         self._max_wait_ns = round(max_wait_s * 1e9)

@@ -24,7 +24,7 @@ from rig_streams import (
     stream,
 )
 
-from selfocc_ros.sensing.sync import RigSynchronizer
+from selfocc_ros.sensing.sync import RigSynchronizer, forward_camera
 
 # --- whole sweeps
 
@@ -224,3 +224,21 @@ def test_a_lost_frame_is_waited_for_no_longer_than_to_the_next_of_its_camera() -
     assert exposures(hurt) == {20}
     assert when - hurt.stamp_ns == 100 * MS
     assert [s.missing for _, s in out if s is not hurt] == [()] * 29
+
+
+@pytest.mark.parametrize(
+    ("cameras", "forward"),
+    [
+        (["back", "front", "front_left", "left"], "front"),
+        (["CAM_BACK", "CAM_FRONT_LEFT", "CAM_FRONT"], "CAM_FRONT"),
+        (["left", "right"], "left"),
+        (["rear", "forward_wide"], "forward_wide"),
+    ],
+)
+def test_the_camera_that_looks_forward_is_the_reference(cameras: list[str], forward: str) -> None:
+    assert forward_camera(cameras) == forward
+    sync: RigSynchronizer[str] = RigSynchronizer(cameras)
+    sets = []
+    for camera in cameras:
+        sets += sync.push(camera, 10**9 + cameras.index(camera) * 10**7, camera)
+    assert [s.stamp_ns for s in sets + sync.flush()] == [10**9 + cameras.index(forward) * 10**7]
