@@ -38,10 +38,11 @@ MAX_DEPTH_M = 25.0
 PREDICTED_DEPTH_M = (0.1, 80.0)
 """Predicted depths are clipped to this; one that is not finite counts as the farthest."""
 
-FLAT_GROUND_FAR_M = 25.0
-"""Depth that flat ground gives to rays which do not meet the plane before: the largest that is scored.
+FLAT_GROUND_FAR_M = 9.0
+"""Depth in metres that flat ground gives to rays which do not meet the plane before, those above the horizon too.
 
-With a larger one the baseline would be easier to beat: every wall would cost it several hundred percent."""
+It is the one of least AbsRel on training drives (town seeds 0 to 9: 0.278; with 25 m it would be 0.949), so that the
+baseline knows how wide a street is, and beating it takes more than that."""
 
 RINGS_M = (0.0, 10.0, 20.0, 30.0, 40.0)
 """Horizontal distances from base_link between which IoU above ground is told separately."""
