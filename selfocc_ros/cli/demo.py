@@ -143,8 +143,9 @@ def rendered_drive(args: argparse.Namespace, out: Path) -> tuple[Path, Any]:
     rig = load_rig(args.rig)
     folder = out / f"drive_{args.seed}_{seconds:g}s_{fingerprint(rig)}"
     if not (folder / "town.json").is_file():
-        # Written last: without it an earlier run was stopped half way.
-        shutil.rmtree(folder, ignore_errors=True)
+        # town.json is written last: without it an earlier run was stopped half way. Drives of older code go too.
+        for stale in out.glob(f"drive_{args.seed}_{seconds:g}s_*"):
+            shutil.rmtree(stale, ignore_errors=True)
         write_drive(args.seed, seconds, rig, folder, progress=Progress("rendering", "frames"))
     return folder / "bag", TownTruth.load(folder)
 
