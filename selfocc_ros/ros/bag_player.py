@@ -5,8 +5,9 @@ Beside `ros2 bag play` it waits until a node listens, sends /tf_static before al
 start of each loop), keeps /clock from running ahead of messages not yet sent, reads ROS 1 recordings, and refuses to
 play where another node publishes /clock. Messages go out as they were recorded, byte for byte.
 
-All topics are offered reliable (images too: best effort loses most large messages), depth 10, so that every
-subscription matches; topics recorded as latched are offered transient_local.
+All topics are offered reliable (images too: best effort loses most large messages), so that every subscription
+matches: images with depth 10, all else with depth 1000, since a reliable writer forgets what exceeds its depth before
+slow readers have it. Topics recorded as latched are offered transient_local.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own
 DISCOVERY_S = 1.0
 BLOCKED_S = 10.0
-DEPTH = 10
+CLOCK_DEPTH, IMAGE_DEPTH, DEPTH = 10, 10, 1000
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -70,7 +71,7 @@ class BagPlayer:
         self._log = publish_log
         self._out = out
         self._states: dict[str, tuple[str, str, list[str]]] = {}
-        self._clock = self.node.create_publisher(Clock, "/clock", qos.profile(DEPTH))
+        self._clock = self.node.create_publisher(Clock, "/clock", qos.profile(CLOCK_DEPTH))
         self._clock_ns = 0
         self._statics = [bytes(m.data) for m in bag.raw_messages(["/tf_static"])]
         self._topics = {t: info for t, info in bag.topics().items() if t != "/clock"}
@@ -144,7 +145,7 @@ class BagPlayer:
         if kind is None:
             self._say(f"{topic} is left out: message type {info.type} is not installed here")
             return None
-        depth = max(DEPTH, len(self._statics)) if topic == "/tf_static" else DEPTH
+        depth = IMAGE_DEPTH if info.type in IMAGES else DEPTH
         return self.node.create_publisher(kind, topic, qos.profile(depth, latched=info.latched))
 
     def _messages(self) -> Iterator[RawMessage]:

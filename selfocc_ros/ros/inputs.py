@@ -29,6 +29,8 @@ from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 _KINDS = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"}
 
+_DEPTHS = {Image: qos.IMAGE_DEPTH, CompressedImage: qos.COMPRESSED_DEPTH, CameraInfo: qos.INFO_DEPTH}
+
 Sets = list[FrameSet[CameraFrame]]
 
 
@@ -112,8 +114,7 @@ class CameraInputs:
 
     def _subscribe(self, topic: str, kind: Any, callback: Callable[[str, Any], None], camera: str) -> None:
         """Subscribe as the publishers offer; again if they have changed, for instance after a restart."""
-        depth = qos.INFO_DEPTH if kind is CameraInfo else qos.IMAGE_DEPTH
-        offered = qos.offered(self._node, topic, depth)
+        offered = qos.offered(self._node, topic, _DEPTHS[kind])
         current = self._subscriptions.get(topic)
         if offered is None or (current is not None and qos.same(current[1], offered)):
             return

@@ -104,6 +104,7 @@ class OccupancyNode:
         """End the working thread, then the node."""
         if not self._pipeline.stop():
             self._log.warning("the working thread did not end in time")
+        self._listener.close()
         self.node.destroy_node()
 
     def survive(self, error: Exception) -> None:

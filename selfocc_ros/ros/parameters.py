@@ -40,7 +40,7 @@ class NodeParameters:
     device: str = "auto"
     max_skew: float = 0.055
     max_wait: float = 0.2
-    tf_wait: float = 0.2
+    tf_wait: float = 0.5
     height_band: tuple[float, float] = (0.3, 2.0)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-IMAGE_DEPTH = 5
+#: A second or more at usual rates: an image lost here is a set without its camera. Raw ones may have megabytes.
+IMAGE_DEPTH, COMPRESSED_DEPTH = 10, 30
 INFO_DEPTH = 2
 TF_DEPTH = 500
 

@@ -49,14 +49,19 @@ def _note(_number: int, _frame: FrameType | None) -> None:
 
 
 def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = None) -> None:
-    """Run the node's callbacks until SIGINT or SIGTERM (however many of them), or until the context ends.
+    """Run the node's callbacks until SIGINT or SIGTERM (however many of them); see `spin_until`."""
+    spin_until(_asked_to_end, node, survive)
+
+
+def spin_until(end: threading.Event, node: Node, survive: Callable[[Exception], None] | None = None) -> None:
+    """Run the node's callbacks until `end` is set, or until the context ends.
 
     `survive` gets what a callback raises, and the node goes on; without it the exception ends the node.
     """
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while not _asked_to_end.is_set():
+        while not end.is_set():
             try:
                 executor.spin_once(timeout_sec=_LOOK_S)
             except ExternalShutdownException:

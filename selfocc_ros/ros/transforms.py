@@ -3,20 +3,27 @@
 
 tf2_ros' Python listener is not used: it is missing where ROS comes from wheels, and in Humble it does not notice a
 jump back in time. The tree has tf2's semantics.
+
+rclpy takes one message of each topic per turn, so at the hundreds of messages per second of a vehicle's /tf
+transforms would come later and later behind images, which they must not. Hence a node and a thread of their own, as in
+tf2_ros.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import feed
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.spin import spin_until
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -30,17 +37,39 @@ class TransformListener:
     """Feeds every transform that arrives into `tree`; a broken one is told once per edge and left out.
 
     Args:
-        node: the node that subscribes.
-        tree: where the transforms go. Clears its timed edges itself when time jumps back.
-        warn: called with one sentence about a transform that cannot be used.
+        beside: the node for which transforms are listened to; name, namespace and context are taken from it.
+        tree: where the transforms go. Drops its timed transforms itself when time jumps back.
+        warn: called with one sentence about what cannot be used, from another thread.
     """
 
-    def __init__(self, node: Node, tree: TransformTree, warn: Callable[[str], None]) -> None:
+    def __init__(self, beside: Node, tree: TransformTree, warn: Callable[[str], None]) -> None:
         self._tree = tree
         self._warn = warn
         self._told: set[tuple[str, str]] = set()
+        name = f"{beside.get_name()}_tf"
+        self._node = Node(
+            name,
+            namespace=beside.get_namespace(),
+            context=beside.context,
+            # A name given on the command line is meant for the other node; this one needs no clock.
+            cli_args=["--ros-args", "-r", f"__node:={name}"],
+            parameter_overrides=[Parameter("use_sim_time", value=False)],
+            start_parameter_services=False,
+        )
         for topic, static, profile in (("/tf", False, qos.TF), ("/tf_static", True, qos.TF_STATIC)):
-            node.create_subscription(TFMessage, topic, partial(self._store, topic, static), profile)
+            self._node.create_subscription(TFMessage, topic, partial(self._store, topic, static), profile)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="selfocc-transforms", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._end.set()
+        self._thread.join()
+        self._node.destroy_node()
+
+    def _run(self) -> None:
+        spin_until(self._end, self._node, lambda error: self._warn(f"a transform could not be used: {error!r}"))
 
     def _store(self, topic: str, static: bool, message: Any) -> None:
         for transform in message.transforms:
