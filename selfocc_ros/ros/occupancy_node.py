@@ -7,6 +7,7 @@ which cameras it takes in `watch.py`. Subscriptions only store; one thread of it
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,7 @@ POLL_S = 0.05
 DIAGNOSE_S = 1.0
 REPORT_S = 5.0
 REPORT_IDLE_S = 30.0
+STOP_S = 3.0
 
 PredictorFactory = Callable[[NodeParameters], PredictorLike]
 
@@ -100,12 +102,12 @@ class OccupancyNode:
         self._told_line, self._told_s = "", self._now_s() - REPORT_S
         self._pipeline.start()
 
-    def close(self) -> None:
-        """End the working thread, then the node."""
-        if not self._pipeline.stop():
-            self._log.warning("the working thread did not end in time")
+    def close(self) -> bool:
+        """End the threads, then the node; False if the working thread is still busy after `STOP_S`."""
+        idle = self._pipeline.stop(STOP_S)
         self._listener.close()
         self.node.destroy_node()
+        return idle
 
     def survive(self, error: Exception) -> None:
         """A callback failed: tell it, once per kind, and go on."""
@@ -161,6 +163,7 @@ class OccupancyNode:
 def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit status."""
     node: OccupancyNode | None = None
+    idle = True
     try:
         init(sys.argv if argv is None else argv)
         node = OccupancyNode(predictor_factory)
@@ -173,8 +176,14 @@ def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory 
         return 2
     finally:
         if node is not None:
-            node.close()
+            idle = node.close()
         shut_down()
+    if not idle:
+        # It imports torch or computes, for many seconds on a busy machine. All is put in order, and an interpreter
+        # that ends the usual way would wait for it, or crash where it goes on in libraries that are being unloaded.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

@@ -71,7 +71,7 @@ class Pipeline:
         """Start the working thread."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
+    def stop(self, timeout_s: float) -> bool:
         """Let the thread end after the set in hand; True if it did."""
         self._stop.set()
         self._newest.close()

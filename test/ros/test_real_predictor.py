@@ -80,3 +80,20 @@ def test_a_checkpoint_that_cannot_be_used(fault: str, make_bag: Any, checkpoint:
         os.kill(processes.pids()["node"], signal.SIGTERM)
         assert processes.stop("node") == 0
         assert "Traceback" not in processes.log("node").read_text()
+
+
+def test_ctrl_c_twice_while_the_network_loads(tmp_path: Path):
+    """A terminal and a launch both pass Ctrl-C on; the node ends at once and cleanly, whatever it is about to do."""
+    with own_domain() as domain, Processes(tmp_path, environment(domain)) as processes:
+        processes.start("node", NODE_COMMAND)
+        log = processes.log("node")
+        deadline = time.monotonic() + 60.0
+        while "loading" not in log.read_text():
+            assert time.monotonic() < deadline, "the node does not say that it is loading"
+            time.sleep(0.01)
+        pid = processes.pids()["node"]
+        for _ in range(2):
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.01)
+        assert processes.stop("node", timeout_s=60.0) == 0
+        assert "Traceback" not in log.read_text()
