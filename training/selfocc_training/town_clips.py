@@ -23,9 +23,6 @@ from selfocc_ros.town.town import Town
 DRIVE_S = 40.0
 """Length of the drives that clips are cut from, seconds."""
 
-SURROUND_SHARE = 0.35
-"""Share of clips with the default six-camera rig (jittered); the others get random rigs."""
-
 
 @dataclass(frozen=True)
 class ClipPlan:
@@ -35,6 +32,10 @@ class ClipPlan:
     spacing_m: float = 0.6
     width: int = 256
     height: int = 144
+    render_width: int = 384
+    """Columns that images are rendered with before they are scaled, as a camera's are."""
+    surround_share: float = 0.35
+    """Share of clips with the default six-camera rig (jittered); the others get random rigs."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
     """Render clip ``index`` of town ``seed``: rig, start and content follow from the two numbers alone."""
     rng = np.random.default_rng((seed, index, 20))
     town = Town(seed, seconds=DRIVE_S)
-    spec = load_rig("surround6").jittered(seed) if rng.random() < SURROUND_SHARE else random_rig(rng)
-    rig = spec.rig()
+    spec = load_rig("surround6").jittered(seed) if rng.random() < plan.surround_share else random_rig(rng)
+    rig = spec.rig(plan.render_width)
     times = clip_times(town, float(rng.uniform(0.5, DRIVE_S - 8.0)), plan)
     images = np.zeros((plan.frames, len(rig), 3, plan.height, plan.width), np.uint8)
     odom_from_camera = np.zeros((plan.frames, len(rig), 4, 4))
@@ -96,7 +97,7 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
 
 def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     """File of a clip."""
-    shape = f"{plan.width}x{plan.height}_{plan.frames}x{plan.spacing_m:g}m"
+    shape = f"{plan.render_width}_{plan.width}x{plan.height}_{plan.frames}x{plan.spacing_m:g}m"
     return folder / f"clip_{seed:05d}_{index}_{shape}.npz"
 
 
