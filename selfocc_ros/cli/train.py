@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
 
 HELP = """Train a network without labels: images and poses of drives through synthetic towns are the only supervision.
-Renders the drives (kept under OUT/clips; a second run reuses them), trains, chooses the occupancy threshold on
+Renders the drives (kept under OUT/clips; a second run reuses them), trains, chooses the occupancy thresholds on
 training drives, and writes OUT/<model>.safetensors. Interrupted, the same command goes on from the last saved step."""
 
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros import __version__
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.configuration import to_mapping
-    from selfocc_ros.model.checkpoint import save_checkpoint, with_decision
+    from selfocc_ros.model.checkpoint import save_checkpoint
     from selfocc_training.config import load_train_config
     from selfocc_training.decision import decide_on_towns
     from selfocc_training.town_clips import load_clip, make_clips
@@ -55,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
             _status(f"step {step}/{config.steps}  {text}  {left_s / 60:.1f} min left")
 
     model = trainer.run(config.steps, progress)
-    _status("choosing the occupancy threshold on training drives")
-    threshold, lowest_corner, reached = decide_on_towns(model, seeds)
-    decided = with_decision(model.config, threshold, lowest_corner)
+    _status("choosing the occupancy thresholds on training drives")
+    decision, reached = decide_on_towns(model, seeds)
+    decided = dataclasses.replace(model.config, decision=decision)
     provenance = {
         "command": f"selfocc train {args.config}",
         "version": __version__,
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.out / f"{config.model}.safetensors"
     scores = {f"training_drives_{name}": round(value, 4) for name, value in reached.items()}
     save_checkpoint(path, model, provenance, scores, decided, half=True)
-    print(f"\n{path}: {model.parameter_count} parameters, {path.stat().st_size / 1e6:.2f} MB, threshold {threshold} m")
+    print(f"\n{path}: {model.parameter_count} parameters, {path.stat().st_size / 1e6:.2f} MB")
     print(json.dumps(scores))
     if args.json:
         record = {"checkpoint": str(path), "steps": trainer.step, "seconds": time.monotonic() - began, **scores}

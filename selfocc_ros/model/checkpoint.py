@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,9 +127,3 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Sel
     model.load_state_dict({name: value.float() for name, value in stored.items()})
     model.to(device).eval()
     return model, info
-
-
-def with_decision(config: ModelConfig, threshold: float, lowest_corner: float) -> ModelConfig:
-    """The configuration with another decision rule."""
-    decision = dataclasses.replace(config.decision, threshold=threshold, lowest_corner=lowest_corner)
-    return dataclasses.replace(config, decision=decision)

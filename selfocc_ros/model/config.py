@@ -79,9 +79,13 @@ class RendererConfig:
 
 @dataclass(frozen=True)
 class DecisionConfig:
-    """When a voxel is occupied: a x lowest corner + (1 - a) x mean of the corners, in metres, below a threshold."""
+    """When a voxel is occupied: a x lowest corner + (1 - a) x mean of the corners is below a threshold, in metres.
 
-    threshold: float = 0.0
+    One threshold for all height layers, or one for each from the lowest up: next to the ground a coarse threshold
+    would thicken it by a layer, and higher up a fine one would lose walls.
+    """
+
+    thresholds: tuple[float, ...] = (0.0,)
     lowest_corner: float = 0.5
 
 

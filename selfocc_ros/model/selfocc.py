@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.backbone import STRIDE, Backbone, ray_features
-from selfocc_ros.model.config import ModelConfig
+from selfocc_ros.model.config import DecisionConfig, ModelConfig
 from selfocc_ros.model.encoder import BirdsEyeEncoder
 from selfocc_ros.model.layers import ConvNorm
 from selfocc_ros.model.lifting import Lifting, LiftLookup, build_lookup
@@ -110,6 +109,11 @@ def build_model(config: ModelConfig) -> SelfOcc:
         raise ConfigError(
             f"{config.name}: input must be a multiple of 16 pixels, found {config.input.width}x{config.input.height}."
         )
+    if len(config.decision.thresholds) not in (1, config.field.cells[2]):
+        raise ConfigError(
+            f"{config.name}: decision.thresholds must hold 1 value or one for each of the {config.field.cells[2]} "
+            f"height layers, found {len(config.decision.thresholds)}."
+        )
     return SelfOcc(config)
 
 
@@ -123,11 +127,15 @@ def occupancy_score(nodes: Tensor, lowest_corner: float) -> Tensor:
         nodes: (X + 1, Y + 1, Z + 1) metres.
 
     Returns:
-        (X, Y, Z) metres; occupied where it is below the threshold.
+        (X, Y, Z) metres.
     """
     volume = nodes[None, None]
     mean = F.avg_pool3d(volume, 2, stride=1)[0, 0]
-    if math.isclose(lowest_corner, 0.0):
-        return mean
     lowest = -F.max_pool3d(-volume, 2, stride=1)[0, 0]
     return lowest_corner * lowest + (1.0 - lowest_corner) * mean
+
+
+def decide(nodes: Tensor, config: DecisionConfig) -> Tensor:
+    """(X, Y, Z) metres: ``occupancy_score`` less the threshold of each height layer; occupied where negative."""
+    thresholds = torch.tensor(config.thresholds, device=nodes.device)
+    return occupancy_score(nodes, config.lowest_corner) - thresholds

@@ -20,7 +20,7 @@ from selfocc_ros.model.config import ModelConfig
 from selfocc_ros.model.renderer import render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
-from selfocc_ros.model.selfocc import RigCache, SelfOcc, occupancy_score
+from selfocc_ros.model.selfocc import RigCache, SelfOcc, decide
 from selfocc_ros.runtime.visibility import seen_voxels
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.sensing.preprocess import preprocess
@@ -115,9 +115,7 @@ class Predictor:
         clock.lap("geometry")
         scene = self.model.encode(images, self._cache)
         clock.lap("encode")
-        decision = self.config.decision
-        score = occupancy_score(scene.nodes, decision.lowest_corner) - decision.threshold
-        values = score.cpu().numpy().astype(np.float32)
+        values = decide(scene.nodes, self.config.decision).cpu().numpy().astype(np.float32)
         state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
         state[(state == FREE) & ~seen_voxels(self.model, scene, self._cache, tensors)] = UNKNOWN
         volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values)
@@ -141,7 +139,7 @@ class Predictor:
         samples = 2 * self.config.renderer.samples
         parts = [
             render(prediction.scene, o, d, self.config.renderer, samples=samples).expected_distance()
-            for o, d in zip(origins.split(RENDER_CHUNK), directions.split(RENDER_CHUNK), strict=True)
+            for o, d in zip(torch.split(origins, RENDER_CHUNK), torch.split(directions, RENDER_CHUNK), strict=True)
         ]
         distance = torch.cat(parts).cpu().numpy().reshape(local.shape[:2])
         return np.asarray(distance * local[..., 2], dtype=np.float32)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from selfocc_ros.configuration import ConfigError, from_mapping
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import BODY_FROM_OPTICAL, pose_from_rpy
 from selfocc_ros.geometry.rig import CameraRig
-from selfocc_ros.model.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint, with_decision
-from selfocc_ros.model.config import ModelConfig, load_model_config
+from selfocc_ros.model.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
+from selfocc_ros.model.config import DecisionConfig, ModelConfig, load_model_config
 from selfocc_ros.model.lifting import bin_distances, build_lookup
 from selfocc_ros.model.rig_tensors import RigTensors
-from selfocc_ros.model.selfocc import SelfOcc, build_model, occupancy_score
+from selfocc_ros.model.selfocc import SelfOcc, build_model, decide, occupancy_score
 
 SMALL = {
     "name": "small",
@@ -124,9 +125,17 @@ def test_decision_weighs_the_lowest_corner_against_the_mean() -> None:
         assert torch.allclose(occupancy_score(nodes, weight), expected, atol=1e-6)
 
 
+def test_each_layer_has_its_threshold_or_all_share_one() -> None:
+    nodes = torch.zeros(3, 3, 4)
+    assert torch.allclose(decide(nodes, DecisionConfig((0.2,), 1.0)), torch.full((2, 2, 3), -0.2))
+    assert torch.allclose(decide(nodes, DecisionConfig((0.1, 0.2, 0.3), 0.0))[0, 0], -torch.tensor([0.1, 0.2, 0.3]))
+    with pytest.raises(ConfigError, match="one for each of the 10 height layers, found 2"):
+        build_model(dataclasses.replace(small_config(), decision=DecisionConfig((0.1, 0.2))))
+
+
 def test_checkpoint_gives_the_same_field_back(model: SelfOcc, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    config = with_decision(model.config, 0.15, 0.25)
+    config = dataclasses.replace(model.config, decision=DecisionConfig((0.15,), 0.25))
     save_checkpoint(path, model, {"command": "test"}, {"iou": 0.5}, config)
     loaded, info = load_checkpoint(path)
     assert info.config == config

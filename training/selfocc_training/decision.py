@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the occupancy decision on training drives: threshold and weight of the lowest corner."""
+"""Chooses the occupancy decision on training drives: thresholds by height and the weight of the lowest corner."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfocc_ros.model.config import DecisionConfig
 from selfocc_ros.model.selfocc import SelfOcc, occupancy_score
 from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.town.rigs import load_rig
@@ -18,8 +19,9 @@ from selfocc_training.metrics import FREE_CLASS
 from selfocc_training.town_evaluation import encode_sample
 
 CORNER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-THRESHOLDS = tuple(round(-0.5 + 0.05 * i, 2) for i in range(31))
-
+THRESHOLDS = tuple(round(-1.0 + 0.05 * i, 2) for i in range(41))
+ROUNDS = 4
+"""Passes over the layers; the choice no longer changes after two or three."""
 
 Sample = tuple[Tensor, Tensor, Tensor, Tensor]
 DRIVES = 12
@@ -28,36 +30,67 @@ AT_S = (4.0, 9.0)
 """Moments of each drive, seconds."""
 
 
-def choose_decision(
-    samples: Iterable[Sample],
-) -> tuple[float, float, dict[str, float]]:
-    """Decision with the best sum of IoU and above-ground IoU over the samples.
+def choose_decision(samples: Iterable[Sample]) -> tuple[DecisionConfig, dict[str, float]]:
+    """Decision with the best sum of IoU and above-ground IoU over the samples: corner weight, threshold per layer.
 
     Args:
         samples: per sample the field's nodes (X+1, Y+1, Z+1), true occupancy, camera mask and above-ground mask, all
             boolean (X, Y, Z).
 
     Returns:
-        threshold in metres, weight of the lowest corner, and the IoUs reached on these drives.
+        the decision and the IoUs that it reaches on these samples.
     """
-    counts = torch.zeros(2, len(CORNER_WEIGHTS), len(THRESHOLDS), 2)  # scope, weight, threshold, (inter, union)
+    total: Tensor | None = None
     for nodes, occupied, mask, above in samples:
-        for i, weight in enumerate(CORNER_WEIGHTS):
-            score = occupancy_score(nodes, weight)
-            for scope, region in enumerate((mask, mask & above)):
-                inside, truth = score[region], occupied[region]
-                for j, threshold in enumerate(THRESHOLDS):
-                    predicted = inside < threshold
-                    counts[scope, i, j, 0] += (predicted & truth).sum()
-                    counts[scope, i, j, 1] += (predicted | truth).sum()
-    iou = counts[..., 0] / counts[..., 1].clamp(min=1)
-    best = int(iou.sum(dim=0).argmax())
-    i, j = divmod(best, len(THRESHOLDS))
-    reached = {"iou": float(iou[0, i, j]), "iou_above_ground": float(iou[1, i, j])}
-    return THRESHOLDS[j], CORNER_WEIGHTS[i], reached
+        # (scopes, weights, layers, thresholds, hits and union): enough to score any choice of thresholds later.
+        counts = torch.stack(
+            [
+                torch.stack([_counts(occupancy_score(nodes, weight), occupied, region) for weight in CORNER_WEIGHTS])
+                for region in (mask, mask & above)
+            ]
+        )
+        total = counts if total is None else total + counts
+    if total is None:
+        raise ValueError("a decision needs at least one sample")
+    found = [_best_thresholds(total[:, i]) for i in range(len(CORNER_WEIGHTS))]
+    best = max(range(len(found)), key=lambda i: sum(found[i][1]))
+    chosen, (iou, above_ground) = found[best]
+    decision = DecisionConfig(tuple(THRESHOLDS[j] for j in chosen), CORNER_WEIGHTS[best])
+    return decision, {"iou": iou, "iou_above_ground": above_ground}
 
 
-def decide_on_towns(model: SelfOcc, seeds: Sequence[int]) -> tuple[float, float, dict[str, float]]:
+def _counts(score: Tensor, occupied: Tensor, region: Tensor) -> Tensor:
+    """(layers, thresholds, 2): hits and union in the region if a layer's cells below each threshold were occupied."""
+    edges = torch.tensor(THRESHOLDS)
+    layers = []
+    for z in range(score.shape[2]):
+        inside = region[:, :, z]
+        # Cells fall below the thresholds from their bin upwards.
+        bins = torch.bucketize(score[:, :, z][inside], edges, right=True)
+        truth = occupied[:, :, z][inside]
+        predicted = torch.bincount(bins, minlength=len(edges) + 1).cumsum(0)[: len(edges)]
+        hits = torch.bincount(bins[truth], minlength=len(edges) + 1).cumsum(0)[: len(edges)]
+        layers.append(torch.stack([hits, predicted + truth.sum() - hits], dim=-1))
+    return torch.stack(layers).double()
+
+
+def _best_thresholds(counts: Tensor) -> tuple[list[int], tuple[float, float]]:
+    """Thresholds by layer from counts (2 scopes, layers, thresholds, 2), layer after layer until nothing improves."""
+
+    def scores(chosen: list[int]) -> tuple[float, float]:
+        sums = counts[:, torch.arange(len(chosen)), chosen].sum(dim=1)
+        iou = sums[:, 0] / sums[:, 1].clamp(min=1)
+        return float(iou[0]), float(iou[1])
+
+    chosen = [THRESHOLDS.index(0.0)] * counts.shape[1]
+    for _ in range(ROUNDS):
+        for layer in range(len(chosen)):
+            options = [[*chosen[:layer], j, *chosen[layer + 1 :]] for j in range(len(THRESHOLDS))]
+            chosen = max(options, key=lambda option: sum(scores(option)))
+    return chosen, scores(chosen)
+
+
+def decide_on_towns(model: SelfOcc, seeds: Sequence[int]) -> tuple[DecisionConfig, dict[str, float]]:
     """Decision of ``choose_decision`` on drives among ``seeds``, which must be training drives."""
     spread = sorted({seeds[round(i)] for i in np.linspace(0, len(seeds) - 1, DRIVES)})
     return choose_decision(_samples(Predictor(model), spread))
