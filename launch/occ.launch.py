@@ -22,6 +22,9 @@ from selfocc_ros.resources import resource
 # After the last message of a recording the node still works on the last images.
 LINGER_S = 2.0
 
+# The node ends after the set that it works on, which takes seconds on a busy computer without a GPU.
+NODE_ENDS_WITHIN_S = 15
+
 ARGUMENTS = (
     DeclareLaunchArgument(
         "params_file",
@@ -97,6 +100,7 @@ def occupancy_node(values: dict[str, str], use_sim_time: bool) -> Node:
         parameters=[existing("params_file", values["params_file"]), overrides],
         arguments=arguments,
         ros_arguments=["--log-level", f"{logger}:={values['log_level']}"],
+        sigterm_timeout=str(NODE_ENDS_WITHIN_S),
         output="screen",
         emulate_tty=True,
     )
