@@ -102,3 +102,31 @@ def test_it_starts_in_a_namespace_and_ends_on_ctrl_c(to: str, launch_file: Path,
     assert "process has finished cleanly" in rest, out + rest
     assert "Traceback" not in rest
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_recording_is_played_to_the_node_and_the_launch_ends_with_it(launch_file: Path, tmp_path: Path) -> None:
+    from selfocc_ros.configuration import from_mapping, read_yaml
+    from selfocc_ros.model.checkpoint import save_checkpoint
+    from selfocc_ros.model.config import ModelConfig
+    from selfocc_ros.model.selfocc import build_model
+    from selfocc_ros.resources import resource
+    from selfocc_ros.town.rigs import load_rig
+    from selfocc_ros.town.write import write_drive
+
+    tiny = resource("config/models/tiny.yaml")
+    config = from_mapping(ModelConfig, read_yaml(tiny), str(tiny))
+    checkpoint = tmp_path / "random.safetensors"
+    save_checkpoint(checkpoint, build_model(config), {"command": "test"}, config=config)
+    bag = write_drive(9001, 1.5, load_rig("front1"), tmp_path / "drive", 4.0)
+    process = start(launch_file, tmp_path, f"bag:={bag}", f"checkpoint:={checkpoint}")
+    try:
+        out, _ = process.communicate()
+    finally:
+        process.kill()
+    assert "ready" in out
+    assert "done" in out
+    assert "Traceback" not in out
+    assert "[bag_player-2]: process has finished cleanly" in out
+    assert "[occupancy_node-1]: process has finished cleanly" in out
+    assert process.returncode == 0
