@@ -66,6 +66,8 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema: float = 0.998
+    scenes_per_step: int = 1
+    """Moments whose gradients are added up in a step."""
     seed: int = 0
     bfloat16: bool = True
     data: DataConfig = dataclasses.field(default_factory=DataConfig)

@@ -78,9 +78,9 @@ def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
     return int(rng.integers(1, int(round(widest)) + 1))
 
 
-def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig) -> Step:
-    """Draw step ``step``: clip, moment, cameras, views, sources, rays."""
-    rng = np.random.default_rng((seed, step))
+def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene: int = 0) -> Step:
+    """Draw scene ``scene`` of step ``step``: clip, moment, cameras, views, sources, rays."""
+    rng = np.random.default_rng((seed, step, scene) if scene else (seed, step))
     clip = clips[int(rng.integers(len(clips)))]
     other = clips[int(rng.integers(len(clips)))] if config.shuffle_sources else clip
     if config.mirror and rng.random() < 0.5:

@@ -81,17 +81,19 @@ class Trainer:
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, config) * group["scale"]
-        drawn = draw_step(self.clips, self.step, config.seed, config.data)
-        terms = training_losses(self.model, drawn, config.loss, config.bfloat16)
-        for name, value in terms.items():
-            if not torch.isfinite(value):
-                raise TrainingError(f"step {self.step}: the {name} loss is {value.item()}; training stopped.")
         self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(total_loss(terms, config.loss))
+        values: dict[str, float] = {}
+        for scene in range(config.scenes_per_step):
+            drawn = draw_step(self.clips, self.step, config.seed, config.data, scene)
+            terms = training_losses(self.model, drawn, config.loss, config.bfloat16)
+            for name, value in terms.items():
+                if not torch.isfinite(value):
+                    raise TrainingError(f"step {self.step}: the {name} loss is {value.item()}; training stopped.")
+                values[name] = values.get(name, 0.0) + value.item() / config.scenes_per_step
+            torch.autograd.backward(total_loss(terms, config.loss) / config.scenes_per_step)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimiser.step()
         self._update_average()
-        values = {name: value.item() for name, value in terms.items()}
         values["gradient_norm"] = norm.item()
         values["sharpness"] = math.exp(10 * self.model.log_sharpness.item())
         return values
