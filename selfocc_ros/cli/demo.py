@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="out/demo", help="folder for everything (default: out/demo)")
     parser.add_argument("--seed", type=int, default=9000, help="town to drive through; training uses those below 1000")
     parser.add_argument("--seconds", type=float, help=f"length of the drive (default: {SECONDS:g})")
+    parser.add_argument(
+        "--rate", type=float, help="speed of play (default: 1, and 0.5 with --bag, so that two cores see most of it)"
+    )
     parser.add_argument("--rig", default="surround6", help="name of a rig in config/rigs, or a YAML file")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_SECONDS:g} s, and fewer samples scored")
     parser.add_argument("--json", help="write the metrics to this file too ('-': standard output)")
@@ -63,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"drive: {report.duration_s:.1f} s, {len(report.cameras)} cameras, {report.sets} sets of images", file=say)
 
     playing = Progress("playing")
-    result = play_through_node(bag, out / "session", args.checkpoint, progress=playing.tell)
+    rate = args.rate if args.rate is not None else 0.5 if args.bag else 1.0
+    if not rate > 0:
+        raise SelfOccError(f"--rate must be above 0, found {rate:g}")
+    result = play_through_node(bag, out / "session", args.checkpoint, rate=rate, progress=playing.tell)
     playing.close()
     print(describe_session(result), file=say)
 
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     metrics = collect(result, scores, report.sets)
     info = predictor.info
     metrics |= {
+        "play_rate": rate,
         "checkpoint": info.config.name if info else None,
         "town": truth.town.seed if truth else None,
         "took_s": round(time.monotonic() - started, 1),
