@@ -4,7 +4,8 @@
     python bench/soak.py --seconds 300 --json out/soak.json
 
 Prints resident memory, open files and threads of the node over time. `growth_mb_per_minute` is the slope of a straight
-line through the resident memory of the second half of the time, when buffers and caches have found their size.
+line through the second half of the time, when buffers and caches have found their size, and through what stays: the
+least of every ten samples, since one taken while the network works has tens of megabytes more.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from selfocc_ros.logs.reader import Bag
 from selfocc_ros.ros.session import SessionResult, play_through_node
 
 PERIOD_S = 1.0
+WINDOW = 10
 SEED, DRIVE_S = 9000, 10.0
 
 
@@ -64,18 +66,19 @@ def usage(pid: int) -> dict[str, float]:
 def summary(samples: Sequence[Mapping[str, float]], result: SessionResult) -> dict[str, Any]:
     """The figures that count."""
     half = samples[len(samples) // 2 :]
-    if len(half) < 2:
-        raise SelfOccError("the recording ended before anything could be measured: ask for more --seconds")
-    line = statistics.linear_regression([s["t_s"] / 60 for s in half], [s["rss_mb"] for s in half])
+    settled = [min(half[i : i + WINDOW], key=lambda s: s["rss_mb"]) for i in range(0, len(half), WINDOW)]
+    if len(settled) < 2:
+        raise SelfOccError("too little was measured to tell a trend: ask for more --seconds")
+    line = statistics.linear_regression([s["t_s"] / 60 for s in settled], [s["rss_mb"] for s in settled])
     return {
         "seconds": samples[-1]["t_s"] - samples[0]["t_s"],
-        "rss_mb_half": half[0]["rss_mb"],
-        "rss_mb_end": half[-1]["rss_mb"],
+        "rss_mb_half": settled[0]["rss_mb"],
+        "rss_mb_end": settled[-1]["rss_mb"],
         "rss_mb_most": max(s["rss_mb"] for s in samples),
         "growth_mb_per_minute": line.slope,
-        "files_half": half[0]["files"],
-        "files_end": half[-1]["files"],
-        "threads_end": half[-1]["threads"],
+        "files_half": settled[0]["files"],
+        "files_end": settled[-1]["files"],
+        "threads_end": settled[-1]["threads"],
         "frames_in": result.frames_in,
         "frames_out": result.frames_out,
         "rate_hz": result.rate_hz,
