@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.town.rigs import load_rig
@@ -29,6 +31,15 @@ renderer: {samples: 48}
 """
 STEPS = 150
 UNSEEN = 7001
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order: the same figures in every run on a machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
