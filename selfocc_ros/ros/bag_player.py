@@ -3,7 +3,8 @@
 
 Beside `ros2 bag play` it waits until a node listens, sends /tf_static before all else (also with --start and at the
 start of each loop), keeps /clock from running ahead of messages not yet sent, reads ROS 1 recordings, and refuses to
-play where another node publishes /clock. Messages go out as they were recorded, byte for byte.
+play where another node publishes /clock, also where that is found or begins only later. Messages go out as they were
+recorded, byte for byte.
 
 All topics are offered reliable (images too: best effort loses most large messages), so that every subscription
 matches: images with depth 10, all else with depth 1000, since a reliable writer forgets what exceeds its depth before
@@ -39,7 +40,8 @@ from selfocc_ros.ros.spin import init, interrupt_once, shut_down
 
 CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own
-DISCOVERY_S = 1.0
+DISCOVERY_S = 2.0
+CLOCK_CHECK_S = 0.5
 BLOCKED_S = 10.0
 CLOCK_DEPTH, IMAGE_DEPTH, DEPTH = 10, 10, 1000
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -73,6 +75,7 @@ class BagPlayer:
         self._states: dict[str, tuple[str, str, list[str]]] = {}
         self._clock = self.node.create_publisher(Clock, "/clock", qos.profile(CLOCK_DEPTH))
         self._clock_ns = 0
+        self._check_at = 0.0
         self._statics = [bytes(m.data) for m in bag.raw_messages(["/tf_static"])]
         self._topics = {t: info for t, info in bag.topics().items() if t != "/clock"}
         self._outputs = {
@@ -125,6 +128,7 @@ class BagPlayer:
             _publish(self._outputs["/tf_static"], data)
         time.sleep(5 * CLOCK_PERIOD_S)  # both are there before what relies on them
         begin, progress_s = time.monotonic(), 0.0
+        self._check_at = begin + CLOCK_CHECK_S
         for message in self._messages():
             due = begin + (message.receive_ns - self._start_ns) * 1e-9 / self._rate
             self._pass_time(begin, due, message.receive_ns)
@@ -155,6 +159,9 @@ class BagPlayer:
     def _pass_time(self, begin: float, due: float, until_ns: int) -> None:
         """Sleep until `due`, telling the time on the way, then tell the time of the message that is due."""
         while (left := due - time.monotonic()) > 0:
+            if time.monotonic() >= self._check_at:
+                self.check_clock()
+                self._check_at = time.monotonic() + CLOCK_CHECK_S
             time.sleep(min(left, CLOCK_PERIOD_S))
             now_ns = self._start_ns + round((time.monotonic() - begin) * self._rate * 1e9)
             self._tell_time(min(now_ns, until_ns))
