@@ -57,9 +57,10 @@ class Town:
         seed: which town; any non-negative integer.
         device: where rays are cast.
         seconds: the least duration of the drive. The beginning of a drive does not depend on it.
+        jam: the oncoming cars stand in a queue instead of driving.
     """
 
-    def __init__(self, seed: int, device: str | torch.device = "cpu", seconds: float = 60.0) -> None:
+    def __init__(self, seed: int, device: str | torch.device = "cpu", seconds: float = 60.0, jam: bool = False) -> None:
         self.seed = int(seed)
         self.device = torch.device(device)
 
@@ -78,7 +79,8 @@ class Town:
         self.ground = Ground(self.terrain, self.route, RoadMap.of(self.route))
         self.zebras = crossings(stream(4), self.route)
         self.static: Solids = static_things(self.seed, self.ground, self.zebras)
-        self.traffic = Traffic(self.seed, self.ground, self.drive, self.zebras, int(self.static.actor.max()) + 1)
+        first_actor = int(self.static.actor.max()) + 1
+        self.traffic = Traffic(self.seed, self.ground, self.drive, self.zebras, first_actor, jam)
         self.mood = random_mood(stream(5))
         self._noise = Noise(self.device)
         self._ground_map = GroundMap.of(self.terrain, self.ground.road, self.section.kerb, self.device)

@@ -23,19 +23,21 @@ HEADWAY_M = 9.0
 class Traffic:
     """All moving things; ``solids(t_s)`` gives them where they are at a time."""
 
-    def __init__(self, seed: int, ground: Ground, drive: Drive, zebras: Array, first_actor: int) -> None:
+    def __init__(
+        self, seed: int, ground: Ground, drive: Drive, zebras: Array, first_actor: int, jam: bool = False
+    ) -> None:
         self._ground, self._drive = ground, drive
         self._things: list[Thing] = []
         self._first_actor = first_actor
-        self._cars(np.random.default_rng([seed, 21]))
+        self._cars(np.random.default_rng([seed, 21]), jam)
         self._walkers(np.random.default_rng([seed, 22]))
         self._crossers(np.random.default_rng([seed, 23]), zebras)
 
-    def _cars(self, rng: np.random.Generator) -> None:
-        """One leader, one follower, and a column of oncoming cars at one common speed."""
+    def _cars(self, rng: np.random.Generator, jam: bool) -> None:
+        """One leader, one follower, and a column of oncoming cars at one common speed; in a jam dense, at rest."""
         self._same_way = [1.0, -1.0] if rng.random() < 0.8 else [-1.0]
         self._things += [things.car(rng) for _ in self._same_way]
-        self._oncoming_speed = float(rng.uniform(4.5, 8.0))
+        self._oncoming_speed = float(rng.uniform(4.5, 8.0)) * (not jam)
         starts = []
         s = 12.0
         reach = self._ground.route.length + self._oncoming_speed * self._drive.duration_s + 60.0
@@ -43,7 +45,7 @@ class Traffic:
             starts.append(s)
             kind = rng.random()
             self._things.append(things.bus(rng) if kind < 0.02 else things.van(rng) if kind < 0.08 else things.car(rng))
-            s += float(rng.uniform(22.0, 75.0))
+            s += float(rng.uniform(22.0, 75.0)) * (0.4 if jam else 1.0)
         self._oncoming = np.asarray(starts)
 
     def _walkers(self, rng: np.random.Generator) -> None:
@@ -125,10 +127,11 @@ class Traffic:
         return np.concatenate([xy, self._ground.height(xy)[:, None], (route.heading_at(s) + turn)[:, None]], axis=1)
 
     def solids(self, t_s: float) -> Solids:
-        """The moving things at a time in seconds; ``moving`` is false for people who stand all along."""
+        """The moving things at a time in seconds; ``moving`` is false for what stands all along."""
         table = build(self._things, self.places(t_s), moving=True, first_actor=self._first_actor)
         first = len(self._same_way) + len(self._oncoming)
         still = np.zeros(len(self._things), dtype=np.bool_)
+        still[len(self._same_way) : first] = self._oncoming_speed == 0.0
         still[first : first + len(self._walking)] = self._walking[:, 2] == 0.0
         table.moving = ~still[table.actor - self._first_actor]
         return table

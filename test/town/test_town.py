@@ -102,6 +102,16 @@ def test_moving_things_do_not_run_through_each_other(seed: int) -> None:
         assert not inside.any()
 
 
+def test_in_a_jam_the_oncoming_cars_stand() -> None:
+    flowing, jam = Town(26, seconds=12.0), Town(26, seconds=12.0, jam=True)
+    np.testing.assert_array_equal(flowing.static.centre, jam.static.centre)
+    tables = [jam.traffic.solids(t) for t in (2.0, 8.0)]
+    parked = [table.take(~table.moving & np.isin(table.label, (Label.CAR, Label.TRUCK))) for table in tables]
+    assert len(np.unique(parked[0].actor)) > 5
+    np.testing.assert_array_equal(parked[0].centre, parked[1].centre)
+    assert not (~flowing.traffic.solids(2.0).moving & (flowing.traffic.solids(2.0).label == Label.CAR)).any()
+
+
 @pytest.mark.parametrize("seed", [31, 32, 33])
 def test_static_surfaces_keep_their_colour_from_frame_to_frame(seed: int) -> None:
     """Poses, camera offsets and textures fit together: warped by true depth, the next frame looks the same."""

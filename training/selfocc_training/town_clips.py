@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ DRIVE_S = 40.0
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """How clips are cut from drives; part of a clip's file name, so that another plan makes other files."""
+    """How clips are cut from drives; a clip's file name depends on it, so that another plan makes other files."""
 
     frames: int = 15
     spacing_m: float = 0.6
@@ -36,6 +37,9 @@ class ClipPlan:
     """Columns that images are rendered with before they are scaled, as a camera's are."""
     surround_share: float = 0.35
     """Share of clips with the default six-camera rig (jittered); the others get random rigs."""
+    jam_share: float = 0.0
+    """Share of clips whose oncoming cars stand in a queue. A car that drives looks nearer or farther than it is to
+    whoever takes the world for still; one that stands teaches where cars of its looks are."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,11 @@ def clip_times(town: Town, start_s: float, plan: ClipPlan) -> list[float]:
 def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
     """Render clip ``index`` of town ``seed``: rig, start and content follow from the two numbers alone."""
     rng = np.random.default_rng((seed, index, 20))
-    town = Town(seed, seconds=DRIVE_S)
+    town = Town(seed, seconds=DRIVE_S, jam=np.random.default_rng((seed, index, 24)).random() < plan.jam_share)
     spec = load_rig("surround6").jittered(seed) if rng.random() < plan.surround_share else random_rig(rng)
     rig = spec.rig(plan.render_width)
-    times = clip_times(town, float(rng.uniform(0.5, DRIVE_S - 8.0)), plan)
+    latest = float(town.drive.time_at(town.drive.distance(DRIVE_S) - plan.frames * plan.spacing_m))
+    times = clip_times(town, float(rng.uniform(0.5, latest)), plan)
     images = np.zeros((plan.frames, len(rig), 3, plan.height, plan.width), np.uint8)
     odom_from_camera = np.zeros((plan.frames, len(rig), 4, 4))
     odom_from_base = np.stack([town.drive.odom_from_base(t) for t in times])
@@ -97,8 +102,8 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
 
 def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     """File of a clip."""
-    shape = f"{plan.render_width}_{plan.width}x{plan.height}_{plan.frames}x{plan.spacing_m:g}m"
-    return folder / f"clip_{seed:05d}_{index}_{shape}.npz"
+    digest = hashlib.sha256(repr(plan).encode()).hexdigest()[:8]
+    return folder / f"clip_{digest}_{seed:05d}_{index}.npz"
 
 
 def load_clip(path: Path) -> Clip:
