@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import torch
 
-from selfocc_training.regularisers import eikonal_loss, hessian_loss
+from selfocc_training.photometric import RayGrid
+from selfocc_training.regularisers import edge_loss, eikonal_loss, hessian_loss
 
 SPACING = torch.tensor([0.5, 0.4, 0.2])
 
@@ -33,3 +34,16 @@ def test_flat_field_has_a_finite_gradient() -> None:
     eikonal_loss(field, SPACING).backward()
     assert field.grad is not None
     assert torch.isfinite(field.grad).all()
+
+
+def test_a_step_costs_less_where_the_picture_has_an_edge() -> None:
+    grid = RayGrid(torch.zeros(48, 2), 6, 8)
+    depth = torch.ones(1, 6, 8)
+    depth[..., 4:] = 3.0
+    edge, elsewhere = torch.zeros(1, 6, 8, 3), torch.zeros(1, 6, 8, 3)
+    edge[..., 4:, :], elsewhere[..., 6:, :] = 1.0, 1.0
+    losses = [edge_loss(depth.reshape(1, 48), picture.reshape(1, 48, 3), grid) for picture in (edge, elsewhere)]
+    # One step of 2 / mean 2 in 7 gaps of each row; the edge of contrast 1 takes it down by e.
+    assert torch.isclose(losses[1], torch.tensor(1.0 / 7.0), atol=1e-5)
+    assert torch.isclose(losses[0], torch.exp(torch.tensor(-1.0)) / 7.0, atol=1e-5)
+    assert edge_loss(torch.full((1, 48), 7.0), edge.reshape(1, 48, 3), grid) == 0.0

@@ -20,6 +20,8 @@ class LossConfig:
     rgb: float = 0.1
     eikonal: float = 0.1
     hessian: float = 0.01
+    edge: float = 0.0
+    """Smoothness of inverse distance, rendered and per image, where the picture is smooth."""
     opacity: float = 0.01
     """Price on the opacity of each ray: matter has to earn its place."""
     background_from: int = 1000

@@ -13,8 +13,8 @@ from selfocc_ros.model.renderer import render, rendered_colour
 from selfocc_ros.model.scene import Scene
 from selfocc_ros.model.selfocc import SelfOcc
 from selfocc_training.config import LossConfig
-from selfocc_training.photometric import Views, colour_error, reprojection_loss, sample_images
-from selfocc_training.regularisers import eikonal_loss, hessian_loss
+from selfocc_training.photometric import colour_error, reprojection_loss, sample_images
+from selfocc_training.regularisers import edge_loss, eikonal_loss, hessian_loss
 from selfocc_training.steps import Step
 
 BEYOND = (1.5, 8.0, 60.0, 1000.0)
@@ -59,26 +59,30 @@ def training_losses(model: SelfOcc, step: Step, config: LossConfig, bfloat16: bo
     }
     if background is not None:
         terms["opacity"] = rendered.weights.sum(dim=-1).mean()
+    target = sample_images(views.images, pixels)
     if config.distances:
-        terms["distances"] = distance_loss(model, scene, step, config)
+        terms["distances"], inverse = distance_loss(model, scene, step, config)
+        if config.edge:
+            terms["edge"] = edge_loss(inverse, target[: inverse.shape[0]], grid)
+    if config.edge:
+        inverse = (rendered.weights / rendered.distances).sum(dim=-1).reshape(count, rays)
+        terms["edge"] = terms.get("edge", 0.0) + edge_loss(inverse, target, grid)
     if config.rgb:
         colour = rendered_colour(scene, rendered, origins, directions).reshape(count, rays, 3)
-        target = sample_images(views.images, pixels)
         # What lies beyond the box is not this term's business; detached, so that fading away does not pay.
         opacity = rendered.weights.sum(dim=-1).detach().reshape(count, rays, 1)
         terms["rgb"] = colour_error(colour * opacity + target * (1 - opacity), target, grid).mean()
     return terms
 
 
-def distance_loss(model: SelfOcc, scene: Scene, step: Step, config: LossConfig) -> Tensor:
-    """Reprojection loss on the distance distributions that single images give for the current views."""
+def distance_loss(model: SelfOcc, scene: Scene, step: Step, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """Reprojection loss on the distance distributions that single images give for the current views.
+
+    Returns:
+        the loss, and the expected inverse distance (V, R) of the current views.
+    """
     count = len(step.current_cameras)
-    views = Views(
-        step.views.images[:count],
-        step.views.sources[:count],
-        step.views.rigs.select(torch.arange(count)),
-        tuple(rig.select(torch.arange(count)) for rig in step.views.source_rigs),
-    )
+    views = step.views.first(count)
     log_distances = scene.log_distances[step.current_cameras]
     height, width = log_distances.shape[-2:]
     at = (step.grid.pixels + 0.5) / torch.tensor([width * STRIDE, height * STRIDE]) * 2 - 1
@@ -87,7 +91,8 @@ def distance_loss(model: SelfOcc, scene: Scene, step: Step, config: LossConfig) 
     origins, directions, _ = views.rigs.rays(step.grid.pixels.expand(count, -1, -1))
     distances = bin_distances(model.config.lifting, step.images.device)
     points = origins.unsqueeze(2) + directions.unsqueeze(2) * distances[:, None]
-    return reprojection_loss(views, step.grid, weights, points, None, config.auto_mask)
+    loss = reprojection_loss(views, step.grid, weights, points, None, config.auto_mask)
+    return loss, (weights / distances).sum(dim=-1)
 
 
 def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:

@@ -87,12 +87,25 @@ class Views:
         sources: (V, K, 3, H, W) 0..1.
         rigs: cameras of the anchors, posed in the frame of the rendered scene.
         source_rigs: K rigs of V cameras each, posed likewise.
+        pairs: sources of like baseline, the nearest first; each pair has its own minimum.
     """
 
     images: Tensor
     sources: Tensor
     rigs: RigTensors
     source_rigs: tuple[RigTensors, ...]
+    pairs: tuple[tuple[int, ...], ...] = ((0, 1),)
+
+    def first(self, count: int) -> Views:
+        """The first ``count`` views."""
+        chosen = torch.arange(count)
+        return Views(
+            self.images[:count],
+            self.sources[:count],
+            self.rigs.select(chosen),
+            tuple(rig.select(chosen) for rig in self.source_rigs),
+            self.pairs,
+        )
 
 
 def reprojection_loss(
@@ -103,10 +116,11 @@ def reprojection_loss(
     background: tuple[Tensor, Tensor] | None,
     auto_mask: bool,
 ) -> Tensor:
-    """MVS-embedded loss with sources kept apart and their minimum taken (SelfOcc's variant for KITTI).
+    """MVS-embedded loss with sources kept apart and the minimum of each pair taken (SelfOcc's variant for KITTI).
 
-    Weights are renormalised over proposals that fall into the source image. Light that the box does not stop goes to
-    the best of a few proposals beyond the box, so that a ray to the sky or to a far house need not end in the lid.
+    The near pair counts for every ray that it can see at any distance. A wider pair, which tells far distances apart
+    where the near one no longer does, counts for rays whose light it mostly sees: near things leave its pictures, and
+    what is left of their rays would say nothing true.
 
     Args:
         weights: (V, R, S) rendering weights; the gradient flows through these alone.
@@ -115,36 +129,59 @@ def reprojection_loss(
         auto_mask: leave out rays that an unmoved source explains better than any warp (static camera, car ahead).
 
     Returns:
-        Scalar, the mean over valid rays.
+        Scalar, the mean over the rays and pairs that count.
     """
-    target = sample_images(views.images, grid.pixels.expand(views.images.shape[0], -1, -1))
+    pixels = grid.pixels.expand(views.images.shape[0], -1, -1)
+    target = sample_images(views.images, pixels)
     if background is not None:
         points = torch.cat([points, background[1]], dim=2)
-    flat = points.detach().reshape(points.shape[0], -1, 3)
-    losses, seen = [], []
-    for k, rig in enumerate(views.source_rigs):
-        with torch.no_grad():
-            pixels, _, inside = rig.project(flat)
-            colours = sample_images(views.sources[:, k], pixels).reshape(*points.shape[:-1], 3)
-            valid = inside.reshape(points.shape[:-1])
-            error = (colours - target.unsqueeze(2)).abs().mean(dim=-1)
-        share = weights
-        if background is not None:
-            count = background[1].shape[2]
-            best = (error[..., -count:] + INVALID * ~valid[..., -count:]).argmin(dim=-1, keepdim=True)
-            chosen = torch.zeros_like(error[..., -count:]).scatter(-1, best, 1.0)
-            share = torch.cat([weights, background[0].unsqueeze(-1) * chosen], dim=-1)
-        share = share * valid
-        total = share.sum(dim=-1, keepdim=True)
-        share = share / total.clamp(min=1e-4)
-        composed = (share.unsqueeze(-1) * colours).sum(dim=2)
-        loss = L1_SHARE * (share * error).sum(dim=-1) + (1 - L1_SHARE) * dissimilarity(composed, target, grid)
-        # Geometry alone decides what counts: were it the weights, a ray could escape by turning transparent.
-        seen.append(valid.any(dim=-1))
-        losses.append(torch.where(seen[-1], loss, torch.full_like(loss, INVALID)))
-        if auto_mask:
-            with torch.no_grad():
-                still = sample_images(views.sources[:, k], grid.pixels.expand(views.images.shape[0], -1, -1))
-                losses.append(colour_error(still, target, grid))
-    usable = torch.stack(seen).any(dim=0)
-    return (torch.stack(losses).amin(dim=0) * usable).sum() / usable.sum().clamp(min=1)
+    left = None if background is None else background[0]
+    total, counted = weights.new_zeros(()), weights.new_zeros(())
+    for number, pair in enumerate(views.pairs):
+        values, order, seen = [], [], []
+        for k in pair:
+            loss, visible, most = _warp_loss(views, k, grid, target, weights, points, left)
+            aside = INVALID * ~most
+            values.append(loss)
+            order.append(loss.detach() + aside + INVALID**2 * ~visible)
+            seen.append(visible if number == 0 else most)
+            if auto_mask:
+                with torch.no_grad():
+                    still = colour_error(sample_images(views.sources[:, k], pixels), target, grid)
+                values.append(still)
+                order.append(still + aside)
+        chosen = torch.stack(order).argmin(dim=0, keepdim=True)
+        usable = torch.stack(seen).any(dim=0)
+        total = total + (torch.stack(values).gather(0, chosen)[0] * usable).sum()
+        counted = counted + usable.sum()
+    return total / counted.clamp(min=1)
+
+
+def _warp_loss(
+    views: Views, k: int, grid: RayGrid, target: Tensor, weights: Tensor, points: Tensor, left: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss (V, R) against source k, which rays fall into it at any distance, and which with most of their light.
+
+    Weights are renormalised over proposals that fall into the source. Light that the box does not stop goes to the
+    best of the proposals beyond the box (the last ones), so that a ray to the sky or to a far house need not end in
+    the lid.
+    """
+    with torch.no_grad():
+        pixels, _, inside = views.source_rigs[k].project(points.detach().reshape(points.shape[0], -1, 3))
+        colours = sample_images(views.sources[:, k], pixels).reshape(*points.shape[:-1], 3)
+        valid = inside.reshape(points.shape[:-1])
+        error = (colours - target.unsqueeze(2)).abs().mean(dim=-1)
+    share = weights
+    if left is not None:
+        beyond = slice(weights.shape[-1], None)
+        best = (error[..., beyond] + INVALID * ~valid[..., beyond]).argmin(dim=-1, keepdim=True)
+        chosen = torch.zeros_like(error[..., beyond]).scatter(-1, best, 1.0)
+        share = torch.cat([weights, left.unsqueeze(-1) * chosen], dim=-1)
+    everything = share.detach().sum(dim=-1)
+    share = share * valid
+    total = share.sum(dim=-1, keepdim=True)
+    share = share / total.clamp(min=1e-4)
+    composed = (share.unsqueeze(-1) * colours).sum(dim=2)
+    loss = L1_SHARE * (share * error).sum(dim=-1) + (1 - L1_SHARE) * dissimilarity(composed, target, grid)
+    # Geometry alone decides what the near pair counts: were it the weights, a ray could escape by turning transparent.
+    return loss, valid.any(dim=-1), total[..., 0].detach() > 0.5 * everything

@@ -72,7 +72,7 @@ def photometric_augmentation(images: Tensor, rng: np.random.Generator) -> Tensor
 
 
 def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
-    """Frames between anchor and source: mostly near, up to a width that grows over the first steps."""
+    """Frames between anchor and source of the wide pair: up to a width that grows over the first steps."""
     share = min(1.0, step / max(1, config.widen_steps))
     widest = 1 + share * (config.widest_gap - 1)
     return int(rng.integers(1, int(round(widest)) + 1))
@@ -104,11 +104,11 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene
     for _ in range(config.anchor_views):
         low, high = max(1, current - config.anchor_reach), min(frames - 2, current + config.anchor_reach)
         pairs.append((int(rng.choice(kept)), int(rng.integers(low, high + 1)), -1))
-    anchors, sources, poses, source_poses = [], [], [], ([], [])  # type: ignore[var-annotated]
+    anchors, sources, poses = [], [], []
+    source_poses: tuple[list[Tensor], ...] = ([], [], [], [])
     for camera, frame, _ in pairs:
-        # One source stays near, whatever the width: near things leave the picture of a far one.
-        near, wide = 1, source_gaps(step, config, rng)
-        gaps = (-near, wide) if rng.random() < 0.5 else (-wide, near)
+        # One pair stays near, whatever the width: near things leave the picture of a far one.
+        gaps = (-1, 1, -source_gaps(step, config, rng), source_gaps(step, config, rng))
         neighbours = [int(np.clip(frame + gap, 0, frames - 1)) for gap in gaps]
         anchors.append(clip.images[frame, camera])
         donor = camera % other.images.shape[1]
@@ -122,6 +122,7 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene
         torch.as_tensor(np.stack(sources), dtype=torch.float32) / 255.0,
         RigTensors(intrinsics[index], sizes[index], torch.stack(poses)),
         tuple(RigTensors(intrinsics[index], sizes[index], torch.stack(slot)) for slot in source_poses),
+        ((0, 1), (2, 3)),
     )
     used = sizes[index].amin(dim=0).int().tolist()
     grid = ray_grid((used[1], used[0]), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
