@@ -37,10 +37,10 @@ def camera_frame(camera: str, msg: Any, receive_ns: int | None = None) -> Camera
         return CameraFrame(camera, time_ns, frame_id, str(msg.format) or "unknown", msg.data)
 
 
-def camera_model(msg: Any, topic: str = "camera_info") -> CameraModel:
-    """The CameraModel of a sensor_msgs CameraInfo; raises CalibrationError that names the topic."""
+def camera_model(msg: Any, topic: str = "camera_info", rectified: bool = False) -> CameraModel:
+    """The CameraModel of a CameraInfo, for rectified images where so; raises CalibrationError that names the topic."""
     try:
-        return camera_from_info(msg)
+        return camera_from_info(msg, rectified)
     except CalibrationError as error:
         raise CalibrationError(f"{topic}: {error}") from error
 

@@ -19,7 +19,7 @@ from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import camera_frame, camera_model, feed
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import BagError
-from selfocc_ros.sensing.discovery import CameraTopics, find_cameras
+from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.sensing.gather import gather_sample
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
@@ -36,7 +36,7 @@ class SampleReader:
 
     Args:
         path: a recording that `Bag` reads.
-        cameras: "auto" (every image topic with a CameraInfo beside it), or names or image topics of cameras.
+        cameras: "auto" (every image topic with a CameraInfo beside it), or names, topics or namespaces of cameras.
         base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
 
     Attributes:
@@ -133,7 +133,7 @@ class SampleReader:
 
     def _calibrate(self, camera: str, topic: str, msg: Any) -> None:
         try:
-            self.models[camera] = camera_model(msg, topic)
+            self.models[camera] = camera_model(msg, topic, self.cameras[camera].rectified)
             self.calibration_problems.pop(camera, None)
         except CalibrationError as error:
             self.models.pop(camera, None)
@@ -184,7 +184,7 @@ def iterate_samples(
 
     Args:
         path: a recording: rosbag2 directory, .mcap, .db3 or ROS 1 .bag.
-        cameras: "auto", or names or image topics of cameras.
+        cameras: "auto", or names, image topics or namespaces of cameras.
         base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
         stamps: only samples with these reference stamps (ns).
 
@@ -198,15 +198,11 @@ def iterate_samples(
 
 
 def _choose(found: Mapping[str, CameraTopics], wanted: str | Sequence[str], path: Path) -> dict[str, CameraTopics]:
-    """The cameras asked for, by name or image topic."""
+    """The cameras asked for; those of the node's parameter `cameras`."""
     entries = [wanted] if isinstance(wanted, str) else list(wanted)
     if entries == ["auto"]:
         return dict(found)
-    chosen = {}
-    for entry in entries:
-        topic = "/" + entry.strip("/").removesuffix("/compressed")
-        name = next((n for n, t in found.items() if entry == n or topic == t.image.removesuffix("/compressed")), None)
-        if name is None:
-            raise BagError(f"{path} has no camera {entry!r}, found {', '.join(found) or 'none'}")
-        chosen[name] = found[name]
+    chosen, missing = choose_cameras(found, entries)
+    if missing:
+        raise BagError(f"{path} has no camera {missing[0]!r}, found {', '.join(found) or 'none'}")
     return chosen

@@ -24,8 +24,8 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
-from selfocc_ros.ros.watch import AUTO, choose
-from selfocc_ros.sensing.discovery import find_cameras
+from selfocc_ros.ros.watch import AUTO
+from selfocc_ros.sensing.discovery import choose_cameras, find_cameras
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 NODE = "selfocc"
@@ -212,7 +212,7 @@ def played_sets(
     wanted = parameters.get("cameras", AUTO)
     names = (wanted,) if isinstance(wanted, str) else tuple(wanted)  # type: ignore[arg-type]
     if names != AUTO:
-        cameras = choose(cameras, names)[0]
+        cameras = choose_cameras(cameras, names)[0]
     if not cameras:
         return []
     name_of = {topics.image: name for name, topics in cameras.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from selfocc_ros.sensing.discovery import CameraTopics
+from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras
 
 AUTO = ("auto",)
 SETTLE_S = 1.0
@@ -45,7 +45,7 @@ class CameraWatch:
             found: cameras by name.
             now_s: any clock in seconds that does not jump.
         """
-        candidate, self.missing = (dict(found), ()) if self.auto else choose(found, self.wanted)
+        candidate, self.missing = (dict(found), ()) if self.auto else choose_cameras(found, self.wanted)
         if candidate != self._candidate:
             self._candidate, self._since_s = candidate, now_s
         if not candidate or candidate == self.cameras:
@@ -61,24 +61,3 @@ class CameraWatch:
         if self.auto:
             return SETTLE_S
         return START_S if self.missing and not self.cameras else 0.0
-
-
-def choose(found: Mapping[str, CameraTopics], wanted: Sequence[str]) -> tuple[Cameras, tuple[str, ...]]:
-    """The cameras that `wanted` means, in its order, and the entries that mean none of those found."""
-    chosen: Cameras = {}
-    missing = []
-    for entry in wanted:
-        match = next((name for name, topics in found.items() if _means(entry, name, topics)), None)
-        if match is None:
-            missing.append(entry)
-        else:
-            chosen[match] = found[match]
-    return chosen, tuple(missing)
-
-
-def _means(entry: str, name: str, topics: CameraTopics) -> bool:
-    """Whether the entry is the camera's name, image topic (with or without /compressed) or common namespace."""
-    image = topics.image.removesuffix("/compressed")
-    path = "/" + entry.strip("/")
-    bases = {topics.image, image, image.rpartition("/")[0], topics.info.rpartition("/")[0]}
-    return entry == name or path in bases

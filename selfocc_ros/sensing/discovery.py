@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -65,6 +65,30 @@ def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
             best[info] = candidate
     chosen = sorted((camera for _, camera in best.values()), key=lambda camera: camera.image)
     return dict(zip(_names([camera.info for camera in chosen]), chosen, strict=True))
+
+
+def choose_cameras(
+    found: Mapping[str, CameraTopics], wanted: Sequence[str]
+) -> tuple[dict[str, CameraTopics], tuple[str, ...]]:
+    """The cameras that `wanted` means, in its order, and the entries that mean none of those found.
+
+    An entry is a camera's name, its image topic (with or without /compressed) or its namespace.
+    """
+    chosen: dict[str, CameraTopics] = {}
+    missing = []
+    for entry in wanted:
+        match = next((name for name, topics in found.items() if _means(entry, name, topics)), None)
+        if match is None:
+            missing.append(entry)
+        else:
+            chosen[match] = found[match]
+    return chosen, tuple(missing)
+
+
+def _means(entry: str, name: str, topics: CameraTopics) -> bool:
+    image = _base(topics.image)
+    bases = {topics.image, image, image.rpartition("/")[0], topics.info.rpartition("/")[0]}
+    return entry == name or "/" + entry.strip("/") in bases
 
 
 def _info_beside(image: str, infos: set[str]) -> str | None:

@@ -64,6 +64,7 @@ def write_drive(
     broken_transform: bool = False,
     base_frame: str = "base_link",
     info_size: tuple[int, int] | None = None,
+    rectified: bool = False,
 ) -> Path:
     """Write a recording; the arguments after `image_rate_hz` say what is wrong with it."""
     width, height = info_size or size
@@ -99,9 +100,13 @@ def write_drive(
             info = messages.camera_info(stamp, f"{name}_optical", camera)
             if name in uncalibrated:
                 info.k[0] = np.nan
+            if rectified:
+                info.d = np.array([-0.3, 0.1, 0.0, 0.0, 0.0])
+                info.p = np.array([30.0, 0, 31.0, 0, 0, 30.0, 17.0, 0, 0, 0, 1, 0])
+            topic = f"/camera/{name}/image_rect/compressed" if rectified else f"/camera/{name}/image/compressed"
             if infos:
                 events.append((now + 20_000_000 + shift, f"/camera/{name}/camera_info", info))
-            events.append((now + 30_000_000 + shift, f"/camera/{name}/image/compressed", image))
+            events.append((now + 30_000_000 + shift, topic, image))
     with BagWriter(path) as bag:
         for _, topic, msg in sorted(events, key=lambda e: e[0]):
             if topic not in bag.topics:

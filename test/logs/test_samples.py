@@ -61,10 +61,18 @@ def test_only_the_stamps_asked_for(tmp_path: Path) -> None:
 
 def test_cameras_are_chosen_by_name_or_topic(tmp_path: Path) -> None:
     path = write_drive(tmp_path / "drive", seconds=1.0)
-    sample = list(iterate_samples(path, cameras=["left", "/camera/front/image"]))[2]
+    sample = list(iterate_samples(path, cameras=["left", "/camera/front"]))[2]
     assert set(sample.rig.names) == {"left", "front"}
     with pytest.raises(BagError, match="no camera 'roof', found back, front, left"):
         list(iterate_samples(path, cameras=["roof"]))
+
+
+def test_images_that_are_rectified_are_seen_through_p_without_distortion(tmp_path: Path) -> None:
+    sample = next(iter(iterate_samples(write_drive(tmp_path / "drive", seconds=1.0, rectified=True))))
+    assert len(sample.rig) == 3
+    for camera in sample.rig.cameras:
+        assert not camera.is_distorted
+        assert (camera.matrix[0, 0], camera.matrix[0, 2], camera.matrix[1, 2]) == (30.0, 31.0, 17.0)
 
 
 def test_a_recording_without_cameras_says_so(tmp_path: Path) -> None:

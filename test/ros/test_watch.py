@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from selfocc_ros.ros.watch import LEAVE_S, SETTLE_S, START_S, CameraWatch, choose
+from selfocc_ros.ros.watch import LEAVE_S, SETTLE_S, START_S, CameraWatch
 from selfocc_ros.sensing.discovery import CameraTopics
 
 
@@ -72,17 +72,3 @@ def test_a_list_with_a_camera_that_never_comes_goes_on_without_it_and_takes_it_l
     assert watch.update(only("front"), START_S)
     assert watch.missing == ("left",)
     assert watch.update(only("front", "left"), 60.0)
-
-
-def test_an_entry_is_a_name_a_topic_or_a_namespace():
-    for entry in (
-        "front",
-        "/camera/front",
-        "camera/front",
-        "/camera/front/image",
-        "/camera/front/image/compressed",
-        "/camera/front/",
-    ):
-        assert choose(FOUND, [entry]) == (only("front"), ()), entry
-    for entry in ("/camera", "fron", "image", "/front", "rear"):
-        assert choose(FOUND, [entry]) == ({}, (entry,)), entry

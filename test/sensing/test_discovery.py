@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from selfocc_ros.sensing.discovery import CameraTopics, find_cameras
+from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
 
 RAW = "sensor_msgs/msg/Image"
 JPEG = "sensor_msgs/msg/CompressedImage"
@@ -116,3 +116,20 @@ def test_camera_info_below_the_image_topic_is_taken_too() -> None:
 )
 def test_rectified_images_are_known_by_name(image: str, rectified: bool) -> None:
     assert CameraTopics(image, "/f/camera_info", False).rectified is rectified
+
+
+def test_an_entry_is_a_name_a_topic_or_a_namespace() -> None:
+    topics = {f"/camera/{name}/image/compressed": JPEG for name in ("front", "left")}
+    found = find_cameras(topics | {f"/camera/{name}/camera_info": INFO for name in ("front", "left")})
+    for entry in (
+        "front",
+        "/camera/front",
+        "camera/front",
+        "/camera/front/image",
+        "/camera/front/image/compressed",
+        "/camera/front/",
+    ):
+        assert choose_cameras(found, [entry]) == ({"front": found["front"]}, ()), entry
+    for entry in ("/camera", "fron", "image", "/front", "rear"):
+        assert choose_cameras(found, [entry]) == ({}, (entry,)), entry
+    assert list(choose_cameras(found, ["left", "rear", "front"])[0]) == ["left", "front"]
