@@ -35,6 +35,17 @@ class Rendered:
         mean = (self.weights * self.distances).sum(dim=-1) / opacity.clamp(min=1e-4)
         return torch.where(opacity > 1e-3, mean, self.exits)
 
+    def median_distance(self) -> Tensor:
+        """(R,) metres along the ray by which half of what the box stops has been stopped; the exit where nothing is.
+
+        Between a near edge and what lies behind it, where the mean is at neither, this is at one of them.
+        """
+        stopped = self.weights.cumsum(dim=-1)
+        opacity = stopped[:, -1:]
+        at = (stopped < 0.5 * opacity).sum(dim=-1, keepdim=True).clamp(max=stopped.shape[-1] - 1)
+        median = self.distances.gather(-1, at)[:, 0]
+        return torch.where(opacity[:, 0] > 1e-3, median, self.exits)
+
 
 def box_interval(origins: Tensor, directions: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Entry (not before the origin) and exit in metres along rays (R, 3) through a box, by the slab test."""

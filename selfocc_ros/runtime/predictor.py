@@ -138,7 +138,7 @@ class Predictor:
         origins = torch.as_tensor(pose[:3, 3], dtype=torch.float32, device=self.device).expand_as(directions)
         samples = 2 * self.config.renderer.samples
         parts = [
-            render(prediction.scene, o, d, self.config.renderer, samples=samples).expected_distance()
+            render(prediction.scene, o, d, self.config.renderer, samples=samples).median_distance()
             for o, d in zip(torch.split(origins, RENDER_CHUNK), torch.split(directions, RENDER_CHUNK), strict=True)
         ]
         distance = torch.cat(parts).cpu().numpy().reshape(local.shape[:2])

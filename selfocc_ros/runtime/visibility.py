@@ -21,6 +21,8 @@ from selfocc_ros.model.selfocc import RigCache, SelfOcc
 
 COARSER = 2
 """Lines of sight are rendered at every second feature, in both directions."""
+SAMPLES = 64
+"""Sections per line of sight; `MARGIN_M` is wider than they are."""
 MARGIN_M = 1.0
 """How far behind the rendered surface a voxel still counts as seen: its own extent and the coarse pixels."""
 
@@ -38,7 +40,7 @@ def seen_voxels(model: SelfOcc, scene: Scene, cache: RigCache, rig: RigTensors) 
     )
     pixels = torch.stack([u, v], dim=-1).reshape(1, -1, 2).expand(len(rig), -1, 2)
     origins, directions, _ = rig.rays(pixels)
-    rendered = render(scene, origins.reshape(-1, 3), directions.reshape(-1, 3), model.config.renderer)
+    rendered = render(scene, origins.reshape(-1, 3), directions.reshape(-1, 3), model.config.renderer, samples=SAMPLES)
     reach = rendered.expected_distance() + MARGIN_M
     corner = lookup.pixels[:, 0]
     camera, feature = corner // (height * width), corner % (height * width)

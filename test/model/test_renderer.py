@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfocc_ros.model.config import RendererConfig
-from selfocc_ros.model.renderer import box_interval, render, rendered_colour, section_edges
+from selfocc_ros.model.renderer import Rendered, box_interval, render, rendered_colour, section_edges
 from selfocc_ros.model.scene import Scene, trilinear
 
 LOWER, UPPER = torch.tensor([-8.0, -6.0, -1.0]), torch.tensor([8.0, 6.0, 3.0])
@@ -52,6 +52,7 @@ def test_depth_of_a_plane_is_where_the_ray_meets_it() -> None:
     inside = truth < rendered.exits
     assert inside.sum() > 100
     assert ((rendered.expected_distance() - truth).abs()[inside] < 0.03).all()
+    assert ((rendered.median_distance() - truth).abs()[inside] < 0.15).all()
     assert (rendered.weights.sum(-1)[inside] > 0.98).all()
 
 
@@ -61,6 +62,14 @@ def test_empty_space_lets_all_light_through_to_the_exit() -> None:
     rendered = render(scene, origins, directions, RendererConfig(samples=32))
     assert torch.allclose(rendered.left, torch.ones(50), atol=1e-4)
     assert torch.equal(rendered.expected_distance(), rendered.exits)
+    assert torch.equal(rendered.median_distance(), rendered.exits)
+
+
+def test_half_seen_edges_have_their_median_on_a_surface_and_their_mean_between_two() -> None:
+    weights = torch.tensor([[0.0, 0.45, 0.0, 0.0, 0.4], [0.0, 0.1, 0.0, 0.0, 0.3]])
+    rendered = Rendered(weights, torch.arange(1.0, 6.0).expand(2, -1), torch.tensor([0.15, 0.6]), torch.full((2,), 9.0))
+    assert rendered.median_distance().tolist() == [2.0, 5.0]
+    assert torch.allclose(rendered.expected_distance(), torch.tensor([2.9 / 0.85, 1.7 / 0.4]))
 
 
 def test_weights_and_what_is_left_add_up_to_one() -> None:
