@@ -21,7 +21,7 @@ from selfocc_ros.model.renderer import render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
 from selfocc_ros.model.selfocc import RigCache, SelfOcc, decide
-from selfocc_ros.runtime.visibility import seen_voxels
+from selfocc_ros.runtime.visibility import SAMPLES, SightLines
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.sensing.preprocess import preprocess
 
@@ -81,6 +81,7 @@ class Predictor:
         self.info = info
         self._fingerprint = ""
         self._cache: RigCache | None = None
+        self._sight: SightLines | None = None
 
     @classmethod
     def from_checkpoint(cls, path: str | Path = "default", device: str = "auto", ground_z: float = 0.0) -> Predictor:
@@ -109,15 +110,17 @@ class Predictor:
         rig = network_input.rig.shifted(_lowered(self.ground_z))
         fingerprint = rig.fingerprint()
         tensors = RigTensors.from_rig(rig, self.device)
-        if fingerprint != self._fingerprint or self._cache is None:
+        if fingerprint != self._fingerprint or self._cache is None or self._sight is None:
             self._cache = self.model.prepare(tensors)
+            self._sight = SightLines.of(tensors, self.config.grid, (size.width, size.height))
             self._fingerprint = fingerprint
         clock.lap("geometry")
         scene = self.model.encode(images, self._cache)
         clock.lap("encode")
         values = decide(scene.nodes, self.config.decision).cpu().numpy().astype(np.float32)
         state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
-        state[(state == FREE) & ~seen_voxels(self.model, scene, self._cache, tensors)] = UNKNOWN
+        sight = render(scene, self._sight.origins, self._sight.directions, self.config.renderer, samples=SAMPLES)
+        state[(state == FREE) & ~self._sight.seen_voxels(sight.median_distance())] = UNKNOWN
         volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values)
         clock.lap("field")
         return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed)
