@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both attentions of the encoder share: learned values, offsets and weights of deformable attention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DeformableSampling(nn.Module):
+    """Projections of multi-scale deformable attention (Deformable DETR, Zhu et al. 2021, eq. 3).
+
+    Args:
+        dim: channels of queries and values, a multiple of ``heads``.
+        heads: attention heads.
+        levels: maps that each query samples.
+        points: samples per head and level.
+        fan_out: whether the samples of a head start one behind the other, 1, 2, 3, ... cells from the reference;
+            else all start one cell from it, which suits samples that have a reference each.
+    """
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, fan_out: bool) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"the channels must be a multiple of the {heads} heads, found {dim}")
+        self.heads, self.levels, self.points, self.fan_out = heads, levels, points, fan_out
+        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
+        self.attention_weights = nn.Linear(dim, heads * levels * points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.reset_sampling()
+
+    @property
+    def samples_per_query(self) -> int:
+        """Samples of all heads, levels and points."""
+        return self.heads * self.levels * self.points
+
+    def reset_sampling(self) -> None:
+        """Starts with equal weights and each head looking its own way, whatever the query."""
+        angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        directions = directions / directions.abs().amax(dim=-1, keepdim=True)
+        steps = torch.arange(1, self.points + 1) if self.fan_out else torch.ones(self.points)
+        offsets = directions[:, None, None] * steps[:, None]
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.levels, -1, -1).reshape(-1))
+        nn.init.zeros_(self.sampling_offsets.weight)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        nn.init.xavier_uniform_(self.value_proj.weight)
+        nn.init.zeros_(self.value_proj.bias)
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """(B, T, dim) to values (B, T, heads, dim / heads)."""
+        values: Tensor = self.value_proj(tokens)
+        return values.view(*tokens.shape[:-1], self.heads, -1)
+
+    def offsets_and_weights(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Where and how strongly queries (Q, dim) look.
+
+        Returns:
+            offsets (Q, heads, levels, points, 2) as (x, y) in cells of each level, and weights (Q, heads, levels,
+            points), which sum to one over the levels and points of a head.
+        """
+        offsets = self.sampling_offsets(queries).view(-1, self.heads, self.levels, self.points, 2)
+        logits = self.attention_weights(queries).view(-1, self.heads, self.levels * self.points)
+        return offsets, F.softmax(logits, dim=-1).view(-1, self.heads, self.levels, self.points)
+
+
+def cell_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """(levels, 1, 2) width and height of a cell of each level (rows, columns), as a share of the level's extent."""
+    return torch.tensor([(1 / columns, 1 / rows) for rows, columns in shapes], device=device).unsqueeze(1)
