@@ -74,15 +74,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_config(cls: type[T], folder: str, name_or_path: str) -> T:
-    """Read a YAML file into the dataclass ``cls``.
+def config_path(folder: str, name_or_path: str) -> Path:
+    """The YAML file of a configuration.
 
     Args:
         folder: where the project keeps such files, ``config/models``.
         name_or_path: name of a file there without its ending, or the path of any YAML file.
 
     Raises:
-        ConfigError: if there is no such file, or it has unknown keys or values of the wrong type.
+        ConfigError: if there is no file of that name.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
@@ -90,6 +90,16 @@ def load_config(cls: type[T], folder: str, name_or_path: str) -> T:
         if not path.is_file():
             known = ", ".join(sorted(entry.stem for entry in path.parent.glob("*.yaml")))
             raise ConfigError(f"{folder} has no {name_or_path!r} (known: {known}); a path must end in .yaml.")
+    return path
+
+
+def load_config(cls: type[T], folder: str, name_or_path: str) -> T:
+    """Read a YAML file into the dataclass ``cls``; ``folder`` and ``name_or_path`` as for ``config_path``.
+
+    Raises:
+        ConfigError: if there is no such file, or it has unknown keys or values of the wrong type.
+    """
+    path = config_path(folder, name_or_path)
     return from_mapping(cls, read_yaml(path), path.name)
 
 

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from selfocc_ros.configuration import load_config
+from selfocc_ros.configuration import ConfigError, config_path, from_mapping, nearest_hint, read_yaml
 from selfocc_ros.geometry.voxels import VoxelGrid
+
+if TYPE_CHECKING:
+    from selfocc_ros.model.planes.config import PlaneConfig
 
 
 @dataclass(frozen=True)
@@ -109,10 +114,27 @@ class ModelConfig:
         return VoxelGrid(self.field.lower, self.field.upper, self.field.cells)
 
 
-def load_model_config(name_or_path: str) -> ModelConfig:
+def parse_model_config(values: Mapping[str, Any], where: str) -> ModelConfig | PlaneConfig:
+    """Configuration of whatever family ``values`` name; ``where`` names the file in error messages.
+
+    Raises:
+        ConfigError: if the family is unknown, a key is unknown or missing, or a value is of the wrong type.
+    """
+    from selfocc_ros.model.planes.config import FAMILIES, PlaneConfig
+
+    family = values.get("family", "fast")
+    if family == "fast":
+        return from_mapping(ModelConfig, values, where)
+    if family in FAMILIES:
+        return from_mapping(PlaneConfig, values, where)
+    raise ConfigError(f"{where}: unknown family {family!r}{nearest_hint(str(family), ('fast', *FAMILIES))}.")
+
+
+def load_model_config(name_or_path: str) -> ModelConfig | PlaneConfig:
     """Configuration by name (``tiny``: ``config/models/tiny.yaml``) or by path of a YAML file.
 
     Raises:
         ConfigError: if there is no such configuration, or it has unknown keys or values of the wrong type.
     """
-    return load_config(ModelConfig, "config/models", name_or_path)
+    path = config_path("config/models", name_or_path)
+    return parse_model_config(read_yaml(path), path.name)
