@@ -50,6 +50,7 @@ setup(
         "numpy>=1.24,<3",
         "pyyaml>=6",
         "safetensors>=0.4",
+        "transformers>=4.45",
         "opencv-python-headless>=4.8,<5",
         "rosbags>=0.10,<0.12",
     ],

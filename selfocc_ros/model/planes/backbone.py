@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image backbone: a network of Hugging Face ``transformers`` that gives feature maps at four strides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from selfocc_ros.configuration import ConfigError
+from selfocc_ros.model.planes.config import PlaneBackboneConfig
+
+STRIDES = (4, 8, 16, 32)
+
+
+class ImageBackbone(nn.Module):
+    """ResNet (He et al. 2016) that shrinks in the 3x3 convolution of a bottleneck, as torchvision's does.
+
+    It starts with random weights; ``load_pretrained`` is for the start of training. Frozen parts have no gradients and
+    their batch norms keep their statistics.
+    """
+
+    def __init__(self, config: PlaneBackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        transformers = _transformers()
+        options = {"depths": list(config.depths), "hidden_sizes": list(config.channels)}
+        stages = [f"stage{i + 1}" for i in range(len(STRIDES))]
+        try:
+            described = transformers.AutoConfig.for_model(config.name, out_features=stages, **options)
+            self.model = transformers.AutoBackbone.from_config(described)
+        except ValueError as error:
+            raise ConfigError(f"backbone {config.name!r} cannot be built ({_first_line(error)}).") from error
+        for module in self._frozen():
+            module.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Normalised images (N, 3, H, W) to maps (N, C, H / s, W / s) for s in ``STRIDES``, sizes rounded up."""
+        maps: tuple[Tensor, ...] = self.model(images).feature_maps
+        return maps
+
+    def train(self, mode: bool = True) -> ImageBackbone:
+        """As for any module, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        return self
+
+    def load_pretrained(self) -> None:
+        """Take over the weights that the configuration names; random weights stay where it names none.
+
+        Raises:
+            ConfigError: the weights are not to be had, or are those of another network.
+        """
+        name = self.config.weights
+        if not name:
+            return
+        try:
+            # Not through AutoBackbone, which takes no local folders.
+            loaded, report = self.model.from_pretrained(name, output_loading_info=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"backbone.weights {name!r} cannot be had ({_first_line(error)}). Without network, download the model "
+                "elsewhere and name its folder, or leave backbone.weights empty to start with random weights."
+            ) from error
+        state, own = loaded.state_dict(), self.model.state_dict()
+        wrong = sorted({*report["missing_keys"], *(state.keys() ^ own.keys())})
+        wrong += sorted(entry for entry in state.keys() & own.keys() if state[entry].shape != own[entry].shape)
+        if wrong:
+            raise ConfigError(
+                f"backbone.weights {name!r} are of another network than configured: {wrong[0]} does not fit "
+                f"({len(wrong)} such entries)."
+            )
+        self.model.load_state_dict(state)
+
+    def _frozen(self) -> Iterator[nn.Module]:
+        if self.config.frozen_stages >= 0:
+            yield self.model.get_submodule("embedder")
+        for stage in range(self.config.frozen_stages):
+            yield self.model.get_submodule(f"encoder.stages.{stage}")
+
+
+def _transformers() -> Any:
+    """The library, imported where it is needed: other families of networks do without it."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError(
+            f"this network's backbone needs the Python package transformers ({error}): pip install transformers."
+        ) from error
+    return transformers
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
