@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-HELP = """Tell what a checkpoint or a model configuration holds: parameters, input size, grid, decision, provenance and
-the scores measured when it was made."""
+HELP = """Tell what a checkpoint or a model configuration holds: parameters, input size, grid, classes, decision,
+provenance and the scores measured when it was made."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +43,13 @@ def describe(source: str) -> dict[str, Any]:
     Raises:
         CheckpointError, ConfigError: with one sentence, if it cannot be read.
     """
+    import torch
+
     from selfocc_ros.configuration import to_mapping
     from selfocc_ros.model.checkpoint import read_info, shipped_checkpoint
     from selfocc_ros.model.config import load_model_config
-    from selfocc_ros.model.selfocc import build_model
+    from selfocc_ros.model.families import build_network
+    from selfocc_ros.model.planes.config import PlaneConfig
 
     if source == "default" or source.endswith(".safetensors"):
         info = read_info(shipped_checkpoint() if source == "default" else Path(source))
@@ -54,7 +57,8 @@ def describe(source: str) -> dict[str, Any]:
         origin: dict[str, Any] = {"provenance": info.provenance, "scores": info.scores}
     else:
         config = load_model_config(source)
-        parameters = build_model(config).parameter_count
+        with torch.device("meta"):  # shapes alone: counting needs neither memory nor random numbers
+            parameters = build_network(config).parameter_count
         origin = {}
     return {
         "name": config.name,
@@ -62,6 +66,7 @@ def describe(source: str) -> dict[str, Any]:
         "parameters": parameters,
         "input": to_mapping(config.input),
         "grid": config.grid.to_dict(),
+        "classes": sorted(set(config.head.classes)) if isinstance(config, PlaneConfig) else [],
         "decision": to_mapping(config.decision),
         **origin,
     }

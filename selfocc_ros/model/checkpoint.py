@@ -13,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selfocc_ros.configuration import ConfigError, from_mapping, to_mapping
+from selfocc_ros.configuration import ConfigError, to_mapping
 from selfocc_ros.errors import SelfOccError
-from selfocc_ros.model.config import ModelConfig
-from selfocc_ros.model.selfocc import SelfOcc, build_model
+from selfocc_ros.model.config import parse_model_config
+from selfocc_ros.model.families import AnyConfig, Network, build_network
+from selfocc_ros.model.planes.selfocc import STATISTICS
 from selfocc_ros.resources import resource
 
 FORMAT = "selfocc_ros/1"
@@ -40,7 +41,7 @@ class CheckpointInfo:
     """
 
     path: Path
-    config: ModelConfig
+    config: AnyConfig
     parameters: int
     provenance: dict[str, Any]
     scores: dict[str, Any]
@@ -53,16 +54,19 @@ def shipped_checkpoint() -> Path:
 
 def save_checkpoint(
     path: Path,
-    model: SelfOcc,
+    model: Network,
     provenance: dict[str, Any],
     scores: dict[str, Any] | None = None,
-    config: ModelConfig | None = None,
+    config: AnyConfig | None = None,
     half: bool = False,
 ) -> None:
     """Write ``model`` with its configuration; ``half`` stores 16 bit values, half the size."""
     dtype = torch.float16 if half else torch.float32
-    # safetensors keeps contiguous tensors only; channels-last weights are not.
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    state = {
+        # safetensors keeps contiguous tensors only; channels-last weights are not. Counters stay integers.
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
     metadata = {
         "format": FORMAT,
         "config": json.dumps(to_mapping(config or model.config)),
@@ -84,6 +88,8 @@ def read_info(path: Path) -> CheckpointInfo:
             metadata = stored.metadata() or {}
             parameters = 0
             for name in stored.keys():  # noqa: SIM118 - a safetensors handle is not a mapping
+                if name.endswith(STATISTICS):
+                    continue
                 size = 1
                 for extent in stored.get_slice(name).get_shape():
                     size *= extent
@@ -96,14 +102,14 @@ def read_info(path: Path) -> CheckpointInfo:
         found = metadata.get("format", "no format entry")
         raise CheckpointError(f"checkpoint {path} was not written by selfocc_ros: expected {FORMAT}, found {found}.")
     try:
-        config = from_mapping(ModelConfig, json.loads(metadata["config"]), path.name)
+        config = parse_model_config(json.loads(metadata["config"]), path.name)
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
     except (KeyError, json.JSONDecodeError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {path} carries an unreadable description ({error}).") from error
     return CheckpointInfo(path, config, parameters, provenance, scores)
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[SelfOcc, CheckpointInfo]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Network, CheckpointInfo]:
     """Network and description; weights are float32 whatever the file stores.
 
     Raises:
@@ -111,7 +117,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Sel
             configuration, or holds values that are not finite.
     """
     info = read_info(path)
-    model = build_model(info.config)
+    model = build_network(info.config)
     try:
         stored: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Families of networks: which class a configuration stands for."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from selfocc_ros.model.config import ModelConfig
+from selfocc_ros.model.planes.config import PlaneConfig
+from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
+from selfocc_ros.model.selfocc import SelfOcc, build_model
+
+AnyConfig: TypeAlias = ModelConfig | PlaneConfig
+Network: TypeAlias = SelfOcc | PlaneSelfOcc
+
+
+def build_network(config: AnyConfig) -> Network:
+    """Network with random weights.
+
+    Raises:
+        ConfigError: if the sizes do not fit together, or a package is missing that the family needs.
+    """
+    if isinstance(config, PlaneConfig):
+        return PlaneSelfOcc(config)
+    return build_model(config)

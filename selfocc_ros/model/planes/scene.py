@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network of the plane families says of one moment, in the ground frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfocc_ros.model.planes.config import BoxConfig
+from selfocc_ros.model.planes.field_grid import FieldGrid
+from selfocc_ros.model.planes.neus import COLOURS, sample_colour
+from selfocc_ros.model.scene import Scene
+
+
+@dataclass(frozen=True)
+class PlaneScene(Scene):
+    """A scene whose nodes carry features and the gradient besides the distance.
+
+    ``colours`` holds the coefficients that ``colour`` turns into colours; of a network without colour they are zero,
+    which is grey. ``log_distances`` holds no camera: these networks do not predict distances per pixel.
+
+    Attributes:
+        grid: the same fields as the renderer of these families takes them (``render_neus``), in the ground frame.
+    """
+
+    grid: FieldGrid
+
+    @classmethod
+    def of(cls, grid: FieldGrid, sharpness: Tensor) -> PlaneScene:
+        """Scene of a grid in the ground frame."""
+        if grid.features is None:
+            colours = grid.sdf.new_zeros(COLOURS, 2, 2, 2)
+        else:
+            colours = grid.features[:COLOURS]
+        none = grid.sdf.new_zeros(0, 0, 0, 0)
+        return cls(grid.sdf, colours, grid.lower, grid.upper, sharpness.reshape(()), none, grid)
+
+    def colour(self, points: Tensor) -> Tensor:
+        """Colour 0..1 at points (..., 3): (..., 3)."""
+        return sample_colour(super().colour(points)).clamp(max=1.0)
+
+    def gradient(self, points: Tensor) -> Tensor:
+        """Gradient of the signed distance at points (..., 3), interpolated between those at the nodes."""
+        return self.grid.gradient_at(points)
+
+    def class_logits(self, points: Tensor) -> Tensor:
+        """Logits (..., K) of the configured class channels at points (..., 3); K is 0 for a network without classes."""
+        if self.grid.features is None or len(self.grid.features) == COLOURS:
+            return points.new_zeros(*points.shape[:-1], 0)
+        return self.grid.features_at(points)[..., COLOURS:]
+
+
+def ground_from_box(config: BoxConfig) -> Tensor:
+    """(4, 4) float64, the frame of the network's box to the ground frame (x forward, y left, z up)."""
+    pose = torch.eye(4, dtype=torch.float64)
+    if config.axes == "right_forward_up":
+        pose[:2, :2] = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    pose[:3, 3] = torch.tensor(config.origin)
+    return pose
+
+
+def to_ground(grid: FieldGrid, config: BoxConfig) -> FieldGrid:
+    """A grid in the frame of its box, turned and moved to the ground frame: the same values at other indices."""
+    if config.axes == "forward_left_up":
+        turn = torch.arange(3)
+        sdf, features, gradient = grid.sdf, grid.features, grid.gradient
+    else:
+        # Ahead of the vehicle is along the box's y, to the left is against its x.
+        turn = torch.tensor([1, 0, 2])
+        sdf = _quarter_turn(grid.sdf)
+        features = None if grid.features is None else _quarter_turn(grid.features)
+        right, forward, up = _quarter_turn(grid.gradient)
+        gradient = torch.stack([forward, -right, up])
+    corners = torch.stack([grid.lower, grid.upper])[:, turn.to(grid.lower.device)]
+    if config.axes == "right_forward_up":
+        corners = torch.stack([corners[:, 0], -corners[:, 1].flip(0), corners[:, 2]], dim=1)
+    lower, upper = corners + torch.tensor(config.origin).to(corners)
+    return FieldGrid(sdf, features, gradient, lower, upper)
+
+
+def _quarter_turn(volume: Tensor) -> Tensor:
+    """(..., X, Y, Z) over right, forward, up to (..., Y, X, Z) over forward, left, up."""
+    return volume.transpose(-3, -2).flip(-2)
