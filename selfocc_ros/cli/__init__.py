@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ SUBCOMMANDS = {
     "check": "say what a recording offers and lacks for the node",
     "replay": "run the network on a recording without ROS",
     "info": "tell what a checkpoint holds",
+    "import": "turn a checkpoint of the published SelfOcc into one of ours",
     "train": "train a checkpoint without labels",
     "evaluate": "score a checkpoint beside flat ground and blindness",
 }
@@ -40,6 +42,11 @@ def find_training() -> None:
         sys.path += [str(root / "training") for root in roots() if (root / "training" / "selfocc_training").is_dir()]
 
 
+def module_name(subcommand: str) -> str:
+    """Name of a subcommand's module: the subcommand's own, but `import` is a word of Python."""
+    return f"{subcommand}_" if keyword.iskeyword(subcommand) else subcommand
+
+
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Returns the parser; only the subcommand `chosen` has its arguments, because only its module is imported."""
     parser = argparse.ArgumentParser(
@@ -49,7 +56,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     for name, summary in SUBCOMMANDS.items():
         if name == chosen:
-            module = importlib.import_module(f"selfocc_ros.cli.{name}")
+            module = importlib.import_module(f"selfocc_ros.cli.{module_name(name)}")
             subparser = subparsers.add_parser(name, help=summary, description=module.HELP)
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
