@@ -21,7 +21,7 @@ export ROS_LOCALHOST_ONLY := 1
 RUN := . .venv/ros.sh && exec .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench venv clean
+.PHONY: help demo test lint bench venv venv-dev clean
 
 help:
 	@echo "make demo    render a drive, run the node on it over ROS 2, score what it publishes: out/demo/"
@@ -29,16 +29,16 @@ help:
 	@echo "make test    all tests; PYTEST_FLAGS='test/geometry -x' some of them"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, minutes each; BENCH=bench/soak.py BENCH_FLAGS='--seconds 60' one of them"
-	@echo "make venv    only make .venv (the others do, where needed): PYTHON=$(PYTHON) TORCH='$(TORCH)'"
+	@echo "make venv    only make .venv (the others do, where needed): PYTHON=$(PYTHON) TORCH='$(TORCH)'; venv-dev for tests"
 	@echo "make clean   remove .venv, out/ and what tools left behind"
 
 demo: venv
 	@$(RUN) -m selfocc_ros.cli demo $(DEMO_FLAGS) $(if $(BAG),--bag "$(BAG)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
-test: venv
+test: venv-dev
 	@$(RUN) -m pytest $(PYTEST_FLAGS)
 
-lint: venv
+lint: venv-dev
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
@@ -46,10 +46,11 @@ lint: venv
 bench: venv
 	@set -e; for script in $(BENCH); do echo "== $$script"; ($(RUN) "$$script" $(BENCH_FLAGS)); done
 
-venv:
+venv-dev: VENV_FLAGS := --dev
+venv venv-dev:
 	@command -v "$(PYTHON)" >/dev/null || { echo "selfocc: there is no '$(PYTHON)' here: install Python 3.10 to 3.13, or run make PYTHON=/path/to/python3" >&2; exit 2; }
 	@"$(PYTHON)" tools/preflight.py --python-only
-	@"$(PYTHON)" tools/make_venv.py --torch "$(TORCH)"
+	@"$(PYTHON)" tools/make_venv.py --torch "$(TORCH)" $(VENV_FLAGS)
 
 clean:
 	rm -rf .venv out build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

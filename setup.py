@@ -74,6 +74,7 @@ setup(
             "ruff>=0.9",
             "scipy>=1.11",
             "setuptools>=68",
+            "triton>=3.1; platform_machine == 'x86_64'",
             "types-PyYAML",
         ],
     },

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes .venv once, with everything that the demo, the tests and the linters need; a second run ends at once.
+"""Makes .venv once, with what the demo or (with --dev) the tests and linters need; a second run ends at once.
 
-`make` calls it before anything else: `python3 tools/make_venv.py --torch torch==2.13.0`. Beside an installed and
+`make` calls it before anything else: `python3 tools/make_venv.py --torch torch==2.13.0 --dev`. Beside an installed and
 sourced ROS 2 the environment sees the system's packages and gets neither ROS wheels nor underlay/. What was installed
 is remembered as a hash of the files that decide it. Standard library only.
 """
@@ -44,7 +44,7 @@ class InstallError(Exception):
     """One sentence for the user; the end of the failed step's output comes before it."""
 
 
-def fingerprint(torch: str, installed_ros: bool) -> str:
+def fingerprint(torch: str, installed_ros: bool, dev: bool) -> str:
     """Returns the hash of everything that decides what lies in the environment."""
     digest = hashlib.sha256()
     files = [ROOT / "setup.py", Path(__file__), ROOT / "tools" / "build_underlay.py"]
@@ -52,7 +52,7 @@ def fingerprint(torch: str, installed_ros: bool) -> str:
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     ros = os.environ.get("ROS_DISTRO", "") if installed_ros else "wheels"
-    for fact in (str(ROOT), torch, sys.version, sys.base_prefix, ros):
+    for fact in (str(ROOT), torch, sys.version, sys.base_prefix, ros, "dev" if dev else ""):
         digest.update(fact.encode() + b"\0")
     return digest.hexdigest()
 
@@ -148,18 +148,19 @@ def link_into_ament_index() -> None:
         link.symlink_to(target)
 
 
-def install(torch: str, installed_ros: bool) -> None:
+def install(torch: str, installed_ros: bool, dev: bool) -> None:
     """Makes or completes the environment."""
     if not is_ours(installed_ros):
         print(f"selfocc: making {VENV.name} with Python {sys.version.split()[0]}", flush=True)
         venv.EnvBuilder(system_site_packages=installed_ros, clear=True, symlinks=True, with_pip=True).create(VENV)
     python = str(VENV / "bin" / "python")
     env = dict(os.environ) if installed_ros else ros_environment(VENV)
-    extras = "dev" if installed_ros else "ros,dev"
+    extras = ",".join(name for name, wanted in (("ros", not installed_ros), ("dev", dev)) if wanted)
+    package = f"{NAME}[{extras}]" if extras else NAME
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     with constraints(installed_ros) as limits:
-        what = f"installing {torch} and selfocc_ros[{extras}] into {VENV.name} (minutes, the first time)"
-        run_step(what, [*pip, *limits, torch, "--editable", f".[{extras}]"], env)
+        what = f"installing {torch} and {package} into {VENV.name} (minutes, the first time)"
+        run_step(what, [*pip, *limits, torch, "--editable", package.replace(NAME, ".")], env)
     if not installed_ros:
         run_step("building tf2_msgs, which PyPI lacks", [python, str(ROOT / "tools" / "build_underlay.py")], env)
     link_into_ament_index()
@@ -170,10 +171,12 @@ def main() -> int:
     """Returns 0 when the environment is complete, 2 after one sentence that says why it is not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", default="torch", help="pip's requirement for torch, such as torch==2.13.0")
+    parser.add_argument("--dev", action="store_true", help="also what the tests and linters need")
     args = parser.parse_args()
     installed_ros = preflight.has_installed_ros()
-    wanted = fingerprint(args.torch, installed_ros)
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted and (VENV / "bin" / "python").exists():
+    wanted = fingerprint(args.torch, installed_ros, args.dev)
+    enough = {wanted, fingerprint(args.torch, installed_ros, dev=True)}
+    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") in enough and (VENV / "bin" / "python").exists():
         return 0
     if problem := preflight.problem(str(ROOT), environment_exists=is_ours(installed_ros)):
         print(f"selfocc: {problem}", file=sys.stderr)
@@ -185,7 +188,7 @@ def main() -> int:
         )
     try:
         STAMP.unlink(missing_ok=True)
-        install(args.torch, installed_ros)
+        install(args.torch, installed_ros, args.dev)
         STAMP.write_text(wanted, encoding="utf-8")
     except (InstallError, OSError, subprocess.SubprocessError) as error:
         print(f"selfocc: {error}", file=sys.stderr)

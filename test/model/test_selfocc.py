@@ -195,7 +195,7 @@ def test_unknown_keys_and_wrong_types_name_the_key() -> None:
         from_mapping(ModelConfig, {**SMALL, "input": {"width": "wide"}}, "small")
     with pytest.raises(ConfigError, match="unknown family 'slow'"):
         build_model(from_mapping(ModelConfig, {**SMALL, "family": "slow"}, "small"))
-    with pytest.raises(ConfigError, match="known: .*tiny"):
+    with pytest.raises(ConfigError, match=r"known: .*tiny"):
         load_model_config("tinny")
 
 

@@ -102,12 +102,13 @@ def test_what_decides_the_environment_changes_its_fingerprint(
 ) -> None:
     make_venv = tool("make_venv", repository, monkeypatch)
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    before = make_venv.fingerprint("torch==2.13.0", False)
-    assert make_venv.fingerprint("torch==2.13.0", False) == before
-    assert make_venv.fingerprint("torch>=2.4", False) != before
-    assert make_venv.fingerprint("torch==2.13.0", True) != before
+    before = make_venv.fingerprint("torch==2.13.0", False, True)
+    assert make_venv.fingerprint("torch==2.13.0", False, True) == before
+    assert make_venv.fingerprint("torch>=2.4", False, True) != before
+    assert make_venv.fingerprint("torch==2.13.0", True, True) != before
+    assert make_venv.fingerprint("torch==2.13.0", False, False) != before
     monkeypatch.setattr(make_venv.sys, "version", "3.12.0 (another)")
-    assert make_venv.fingerprint("torch==2.13.0", False) != before
+    assert make_venv.fingerprint("torch==2.13.0", False, True) != before
 
 
 def test_an_environment_of_another_python_is_made_anew(
