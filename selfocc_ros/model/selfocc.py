@@ -96,6 +96,10 @@ class SelfOcc(nn.Module):
         sharpness = torch.exp(10.0 * self.log_sharpness).clamp(max=100.0)
         return Scene(residual + self.prior, colours, self.lower, self.upper, sharpness, log_distances)
 
+    def decide(self, scene: Scene) -> Tensor:
+        """(X, Y, Z) metres over the occupancy grid: occupied where negative."""
+        return decide(scene.nodes, self.config.decision)
+
 
 def build_model(config: ModelConfig) -> SelfOcc:
     """Network with random weights.

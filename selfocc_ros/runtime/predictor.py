@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.model.checkpoint import CheckpointInfo, load_checkpoint, shipped_checkpoint
-from selfocc_ros.model.config import ModelConfig
+from selfocc_ros.model.families import AnyConfig, Network
+from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.renderer import render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
-from selfocc_ros.model.selfocc import RigCache, SelfOcc, decide
 from selfocc_ros.runtime.visibility import SAMPLES, SightLines
 from selfocc_ros.sensing.frames import RigSample
+from selfocc_ros.sensing.official_preprocess import OfficialInput
 from selfocc_ros.sensing.preprocess import preprocess
 
 RENDER_CHUNK = 8192
@@ -67,20 +69,36 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def input_of(config: AnyConfig) -> tuple[int, int] | OfficialInput:
+    """What a network wants of images, in the terms of ``preprocess``."""
+    size = config.input
+    if not isinstance(config, PlaneConfig):
+        return size.width, size.height
+    return OfficialInput(
+        crop=config.input.crop,
+        scale=config.input.scale,
+        pad_to=(size.width, size.height),
+        pad_ratio=config.input.pad_ratio,
+        mean=config.input.mean,
+        std=config.input.std,
+        camera_width=config.input.camera_width,
+    )
+
+
 class Predictor:
     """Owns network, device and the cached geometry of the rig. For one caller at a time."""
 
     def __init__(
-        self, model: SelfOcc, device: str = "auto", ground_z: float = 0.0, info: CheckpointInfo | None = None
+        self, model: Network, device: str = "auto", ground_z: float = 0.0, info: CheckpointInfo | None = None
     ) -> None:
         """``ground_z``: height of the road in base_link, metres; 0 where base_link lies on the road."""
         self.device = choose_device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.config: ModelConfig = model.config
+        self.config: AnyConfig = model.config
         self.ground_z = ground_z
         self.info = info
         self._fingerprint = ""
-        self._cache: RigCache | None = None
+        self._cache: Any = None  # of the network's own type
         self._sight: SightLines | None = None
 
     @classmethod
@@ -104,7 +122,7 @@ class Predictor:
         """
         clock = _Stopwatch(self.device)
         size = self.config.input
-        network_input = preprocess(sample, (size.width, size.height))
+        network_input = preprocess(sample, input_of(self.config))
         images = torch.from_numpy(network_input.images).to(self.device).permute(0, 3, 1, 2).float()
         clock.lap("decode")
         rig = network_input.rig.shifted(_lowered(self.ground_z))
@@ -117,7 +135,7 @@ class Predictor:
         clock.lap("geometry")
         scene = self.model.encode(images, self._cache)
         clock.lap("encode")
-        values = decide(scene.nodes, self.config.decision).cpu().numpy().astype(np.float32)
+        values = self.model.decide(scene).cpu().numpy().astype(np.float32)
         state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
         sight = render(scene, self._sight.origins, self._sight.directions, self.config.renderer, samples=SAMPLES)
         state[(state == FREE) & ~self._sight.seen_voxels(sight.median_distance())] = UNKNOWN

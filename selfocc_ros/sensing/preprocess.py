@@ -15,6 +15,7 @@ from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.rig import CameraRig
 from selfocc_ros.sensing.decode import Image, Pixels, image_size, read_pixels, to_rgb
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
+from selfocc_ros.sensing.official_preprocess import OfficialInput
 
 _MAPS_KEPT = 32
 
@@ -34,23 +35,24 @@ class NetworkInput:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def preprocess(sample: RigSample, input_size: tuple[int, int]) -> NetworkInput:
+def preprocess(sample: RigSample, target: tuple[int, int] | OfficialInput) -> NetworkInput:
     """Decode, undistort and scale all images of a sample.
 
-    Images keep their proportions and are scaled to fit inside `input_size` (width, height): by area when shrinking,
-    linearly when growing. What a lens does not show of its undistorted image is black.
+    Images keep their proportions. Given a size (width, height), they are scaled to fit inside it: by area when
+    shrinking, linearly when growing. Given an OfficialInput, they are cropped and scaled as the published networks
+    expect. What a lens does not show of its undistorted image is black.
 
     Raises:
         DecodeError: not one camera can be decoded; the message tells why for each.
     """
-    width, height = input_size
+    width, height = target.network_size if isinstance(target, OfficialInput) else target
     images = np.zeros((len(sample.frames), height, width, 3), dtype=np.uint8)
     cameras: list[CameraModel] = []
     kept: list[int] = []
     failed: dict[str, str] = {}
     for index, (frame, camera) in enumerate(zip(sample.frames, sample.rig.cameras, strict=True)):
         try:
-            rgb, used = _one(frame, camera, input_size)
+            rgb, used = _one(frame, camera, target)
         except DecodeError as error:
             failed[frame.camera] = str(error)
             continue
@@ -70,14 +72,16 @@ def used_size(size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, 
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _one(frame: CameraFrame, camera: CameraModel, input_size: tuple[int, int]) -> tuple[Image, CameraModel]:
+def _one(frame: CameraFrame, camera: CameraModel, target: tuple[int, int] | OfficialInput) -> tuple[Image, CameraModel]:
     found = image_size(frame)
     if found != (camera.width, camera.height):
         raise DecodeError(
             f"camera '{frame.camera}': the image is {found[0]}x{found[1]}, "
             f"but its calibration is for {camera.width}x{camera.height}"
         )
-    used = used_size(found, input_size)
+    if isinstance(target, OfficialInput):
+        return _as_published(frame, camera, target)
+    used = used_size(found, target)
     pixels = read_pixels(frame, used)
     array, decoded = _shrunk(pixels, camera, used)
     if camera.is_distorted:
@@ -87,6 +91,15 @@ def _one(frame: CameraFrame, camera: CameraModel, input_size: tuple[int, int]) -
         array = _resize(array, used, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     rgb = to_rgb(Pixels(array, pixels.encoding, 1, used))
     return rgb, decoded.undistorted().resized(*used)
+
+
+def _as_published(frame: CameraFrame, camera: CameraModel, target: OfficialInput) -> tuple[Image, CameraModel]:
+    """From the full image, since single pixels of it are read when it is scaled: so the networks were trained."""
+    pixels = read_pixels(frame, (camera.width, camera.height))
+    array = _undistort(pixels.array, camera) if camera.is_distorted else pixels.array
+    rgb = to_rgb(Pixels(array, pixels.encoding, 1, (camera.width, camera.height)))
+    scaled = np.rint(target.scaled(rgb)).astype(np.uint8)
+    return scaled, target.camera(camera.undistorted()).resized(*target.scaled_size)
 
 
 def _shrunk(pixels: Pixels, camera: CameraModel, used: tuple[int, int]) -> tuple[Image, CameraModel]:

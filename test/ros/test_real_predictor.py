@@ -16,7 +16,9 @@ from safetensors.torch import save_file
 
 from selfocc_ros.logs.samples import iterate_samples
 from selfocc_ros.model.checkpoint import save_checkpoint
-from selfocc_ros.model.config import load_model_config
+from selfocc_ros.model.config import load_model_config, parse_model_config
+from selfocc_ros.model.families import build_network
+from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.selfocc import build_model
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
@@ -37,8 +39,43 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def plane_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published network with random weights, made small: input, planes and layers."""
+    small = {
+        "name": "small",
+        "family": "tpv",
+        "input": {"width": 128, "height": 64, "crop": [256, 128], "camera_width": 256, "scale": 0.5},
+        "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": ""},
+        "planes": {"lower": [-40, -40, -1], "upper": [40, 40, 5.4], "nodes": [17, 17, 9]},
+        "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2]},
+    }
+    torch.manual_seed(4)
+    model = build_network(parse_model_config(small, "small"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "density_net" in name:
+                parameter += torch.randn_like(parameter)
+        # Half of space solid, so that what the images change shows.
+        pose = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])[None]
+        ahead = RigTensors(torch.tensor([[60.0, 60, 63.5, 31.5]]), torch.tensor([[128.0, 64]]), pose)
+        scene = model.encode(torch.rand(1, 3, 64, 128) * 255, model.prepare(ahead))
+        model.field.density_net[3].bias[0] -= scene.nodes.median()
+    path = tmp_path_factory.mktemp("checkpoint") / "planes.safetensors"
+    save_checkpoint(path, model, {"command": "random weights"})
+    return path
+
+
 @pytest.mark.slow
-def test_live_equals_offline(make_bag: Any, checkpoint: Path, tmp_path: Path, assert_live_equals_offline: Any):
+@pytest.mark.parametrize("family", ["checkpoint", "plane_checkpoint"])
+def test_live_equals_offline(
+    family: str,
+    request: pytest.FixtureRequest,
+    make_bag: Any,
+    tmp_path: Path,
+    assert_live_equals_offline: Any,
+):
+    checkpoint = request.getfixturevalue(family)
     bag = make_bag(tmp_path / "bag", seconds=4.0, rate_hz=1.0, scale=4)
     result = play_through_node(
         bag, tmp_path / "out", checkpoint, extra_params={"tf_wait": 2.0, "max_wait": 0.4, "device": "cpu"}

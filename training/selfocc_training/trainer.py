@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from selfocc_ros.configuration import ConfigError
 from selfocc_ros.errors import SelfOccError
-from selfocc_ros.model.config import load_model_config
+from selfocc_ros.model.config import ModelConfig, load_model_config
 from selfocc_ros.model.selfocc import SelfOcc, build_model
 from selfocc_training.config import TrainConfig
 from selfocc_training.objective import total_loss, training_losses
@@ -41,7 +42,10 @@ class Trainer:
     def __init__(self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config, self.clips, self.out = config, list(clips), out
-        self.model = build_model(load_model_config(config.model))
+        model_config = load_model_config(config.model)
+        if not isinstance(model_config, ModelConfig):
+            raise ConfigError(f"{config.model}: networks of family {model_config.family} cannot be trained yet.")
+        self.model = build_model(model_config)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_model(self.model.config)
         self.average.load_state_dict(self.model.state_dict())
