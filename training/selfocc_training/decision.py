@@ -24,7 +24,7 @@ ROUNDS = 4
 """Passes over the layers; the choice no longer changes after two or three."""
 
 Sample = tuple[Tensor, Tensor, Tensor, Tensor]
-DRIVES = 12
+DRIVES = 40
 """Training drives that the decision is chosen on, spread over the seeds."""
 AT_S = (4.0, 9.0)
 """Moments of each drive, seconds."""
