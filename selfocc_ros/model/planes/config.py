@@ -126,6 +126,9 @@ class QuirksConfig:
     corner_pixels: bool = True
     """Projected pixels, whose integers are centres, are divided by the image size as if integers were the pixels' top
     left corners: features are read half a camera pixel too far up and left. Off: half a pixel is added first."""
+    lost_ground: bool = True
+    """The height above the road, which the distance is meant to start from, is written to a copy and lost, so that
+    the field starts without a shape. Off: the height is added to the distance that the network gives."""
 
 
 @dataclass(frozen=True)

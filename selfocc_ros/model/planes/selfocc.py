@@ -15,6 +15,7 @@ from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
 from selfocc_ros.model.planes.field_grid import FieldGrid
 from selfocc_ros.model.planes.fpn import FeaturePyramid
 from selfocc_ros.model.planes.geometry import BEV, TPV, PlaneGrid
+from selfocc_ros.model.planes.ground_start import node_heights, raised, silence_distance
 from selfocc_ros.model.planes.queries import PlaneQueries
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache
 from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, to_ground
@@ -78,6 +79,11 @@ class PlaneSelfOcc(nn.Module):
             self.field = PillarField(
                 encoder.channels, box.nodes[2], config.features, box.lower, box.upper, variance=sharpness
             )
+        self.heights: Tensor | None
+        self.register_buffer("heights", None, persistent=False)
+        if not config.official_quirks.lost_ground:
+            self.heights = node_heights(box)
+            silence_distance(self.field, config.features)
         # An entry of official checkpoints, see names.NEVER_READ.
         self.register_buffer("field_background", torch.ones(1))
         self.register_buffer("mean", torch.tensor(config.input.mean).reshape(3, 1, 1), persistent=False)
@@ -133,7 +139,8 @@ class PlaneSelfOcc(nn.Module):
 
     def field_grid(self, planes: Planes, with_features: bool = True) -> FieldGrid:
         """The field of planes, in the ground frame."""
-        return to_ground(self.field(planes, with_features), self.config.planes)
+        grid = self.field(planes, with_features)
+        return to_ground(grid if self.heights is None else raised(grid, self.heights), self.config.planes)
 
     def decide(self, scene: PlaneScene) -> Tensor:
         """(X, Y, Z) metres over the occupancy grid: occupied where negative."""
