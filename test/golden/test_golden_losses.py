@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfocc_ros.model.planes.field_grid import central_differences
 from selfocc_training.losses.colour import colour_loss
-from selfocc_training.losses.field_terms import eikonal_loss, field_gradient, field_hessian, hessian_loss
+from selfocc_training.losses.field_terms import Stencil, eikonal_loss, field_hessian, hessian_loss
 from selfocc_training.losses.mvs import MvsLoss, mvs_loss
+from selfocc_training.losses.ray_grid import RayGrid
 from selfocc_training.losses.semantic import semantic_binary_cross_entropy, semantic_cross_entropy
 from selfocc_training.losses.similarity import dissimilarity
 from selfocc_training.losses.smoothness import edge_loss
 from selfocc_training.losses.sparsity import adaptive_sparsity, hard_sparsity, soft_sparsity, streetsurf_sparsity
-from selfocc_training.photometric import RayGrid
 
 Close = Callable[..., None]
 Golden = Any  # of conftest.py, which tests cannot import
@@ -105,18 +106,18 @@ def test_eikonal(recorded: Golden, close: Close) -> None:
     check(close, recorded, "eik", eikonal_loss(gradients), gradients, "dgrad")
 
 
-@pytest.mark.parametrize("stencil", ["central", "compact"])
-def test_hessian(recorded: Golden, close: Close, stencil: str) -> None:
+@pytest.mark.parametrize(("name", "stencil"), [("central", "wide"), ("compact", "compact")])
+def test_hessian(recorded: Golden, close: Close, name: str, stencil: Stencil) -> None:
     recorded_nodes = recorded["hess.sdf_hwd"].clone().requires_grad_()
     nodes = recorded_nodes.transpose(0, 1)  # rows are y, columns are x
     low, high = recorded["hess.box"]
     spacing = (high - low) / (torch.tensor(nodes.shape) - 1)
-    gradient = field_gradient(nodes, spacing).transpose(1, 2)
+    gradient = central_differences(nodes, spacing).transpose(1, 2)
     close(gradient.detach(), recorded["hess.grad_xyz"], atol=1e-6, rtol=1e-5, what="hess.grad_xyz")
     hessian = field_hessian(nodes, spacing, stencil == "compact").transpose(2, 3)
-    close(hessian.detach(), recorded[f"hess.{stencil}.hessian"], atol=1e-6, rtol=1e-5, what=f"hess.{stencil}.hessian")
-    loss = hessian_loss(nodes, spacing, stencil == "compact")
-    check(close, recorded, f"hess.{stencil}", loss, recorded_nodes, "dsdf")
+    close(hessian.detach(), recorded[f"hess.{name}.hessian"], atol=1e-6, rtol=1e-5, what=f"hess.{name}.hessian")
+    loss = hessian_loss(nodes, spacing, stencil)
+    check(close, recorded, f"hess.{name}", loss, recorded_nodes, "dsdf")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from selfocc_training.config import DataConfig
-from selfocc_training.photometric import reprojection_loss
+from selfocc_training.losses.pairs import pairs_loss
 from selfocc_training.steps import Step, draw_step, mirror_clip, source_gaps
 from selfocc_training.town_clips import Clip, base_rig, camera_rig
 
@@ -24,7 +24,7 @@ def ground_loss(step: Step, height: float) -> float:
     down = directions[..., 2:].clamp(max=-1e-2)
     points = origins + directions * (height - origins[..., 2:]) / down
     weights = torch.ones(*points.shape[:2], 1)
-    return reprojection_loss(step.views, step.grid, weights, points.unsqueeze(2), None, False).item()
+    return pairs_loss(step.views, step.grid, weights, points.unsqueeze(2), None, False).item()
 
 
 @pytest.mark.parametrize("mirror", [False, True])

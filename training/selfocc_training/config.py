@@ -6,28 +6,69 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from selfocc_ros.configuration import load_config
+from selfocc_ros.configuration import ConfigError, load_config
 from selfocc_training.town_clips import ClipPlan
+
+CHOICES = {
+    "reprojection_kind": ("pairs", "combined", "separate"),
+    "rgb_behind": ("image", "noise"),
+    "eikonal_at": ("cells", "samples"),
+    "hessian_stencil": ("diagonal", "wide", "compact"),
+    "edge_of": ("inverse_distance", "depth"),
+    "sparsity_kind": ("soft", "adaptive", "hard", "streetsurf"),
+    "semantic_kind": ("ce", "bce"),
+}
+"""Words that keys of ``LossConfig`` may hold; the first of each is the default."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms; rendering follows SelfOcc, background and opacity price are ours."""
+    """Weights of the terms, and which form a term takes. A term of weight 0 is not computed."""
 
     reprojection: float = 1.0
+    reprojection_kind: str = "pairs"
+    """``pairs``: near and wide pairs of sources, ours. SelfOcc's own: ``combined`` (published for nuScenes) averages
+    the sources before they are compared, ``separate`` (for KITTI) takes the better one."""
+    auto_mask: bool = True
+    """Leave out rays that an unmoved source explains better than a warped one."""
     distances: float = 0.5
-    """Reprojection loss on the per-pixel distance distributions of the current frame."""
+    """Reprojection loss on the per-pixel distance distributions of the current frame, of networks that have them."""
     rgb: float = 0.1
+    rgb_behind: str = "image"
+    """What light that the box lets through shows. ``image``: the pixel itself, so that the colour term does not touch
+    opacity. ``noise``: random colours, SelfOcc's way, which asks rays to end inside the box."""
     eikonal: float = 0.1
+    eikonal_at: str = "cells"
+    """``cells``: forward differences of each cell, ours; ``samples``: those of all rays and all nodes, SelfOcc's."""
     hessian: float = 0.01
+    hessian_stencil: str = "diagonal"
+    """``diagonal``: along the axes, ours. SelfOcc's: ``wide``, and ``compact`` for SemanticKITTI."""
     edge: float = 0.0
-    """Smoothness of inverse distance, rendered and per image, where the picture is smooth."""
+    """Smoothness, where the picture is smooth, of what is rendered and of what single images tell of distance."""
+    edge_of: str = "inverse_distance"
+    """``inverse_distance`` as in Monodepth2, or ``depth`` as in SelfOcc."""
+    sparsity: float = 0.0
+    sparsity_kind: str = "soft"
+    """Price on occupied space: ``soft`` is the published one; see ``losses.sparsity`` for the others."""
+    semantic: float = 0.0
+    """Rendered classes against class maps of the images; for networks with classes and data with maps alone."""
+    semantic_kind: str = "ce"
+    """``ce`` cross entropy, ``bce`` binary cross entropy of each class."""
     opacity: float = 0.01
     """Price on the opacity of each ray: matter has to earn its place."""
-    background_from: int = 1000
-    """First step with proposals beyond the box and the price on opacity. From random weights both are an easy way
-    out: everything stays transparent. Until then rays must end inside the box, as in SelfOcc."""
-    auto_mask: bool = True
+    background_from: int | None = 1000
+    """First step with proposals beyond the box and the price on opacity; null: never. From random weights both are an
+    easy way out: everything stays transparent. Until then rays must end inside the box, as in SelfOcc."""
+
+    def __post_init__(self) -> None:
+        for key, words in CHOICES.items():
+            if (word := getattr(self, key)) not in words:
+                raise ConfigError(f"loss.{key} must be {', '.join(words[:-1])} or {words[-1]}, found {word!r}.")
+        if self.reprojection_kind != "pairs" and self.background_from is not None:
+            raise ConfigError(
+                f"loss.background_from must be null with reprojection_kind {self.reprojection_kind!r}: SelfOcc's own "
+                f"loss knows nothing beyond the box; found {self.background_from}."
+            )
 
 
 @dataclass(frozen=True)
@@ -47,6 +88,8 @@ class DataConfig:
     widest_gap: int = 5
     """Sources start 1 frame away; the farther one widens to this many over ``widen_steps``."""
     widen_steps: int = 1500
+    wide_pair: bool = True
+    """Compare with the pair of sources that widens too, not with the neighbouring frames alone."""
     grid: tuple[int, int] = (18, 32)
     """Rows and columns of rays per view."""
     drop_cameras: int = 3

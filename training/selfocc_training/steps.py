@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_training.config import DataConfig
-from selfocc_training.photometric import RayGrid, Views, ray_grid
+from selfocc_training.losses.ray_grid import RayGrid, ray_grid
 from selfocc_training.town_clips import Clip, base_rig
+from selfocc_training.views import Views
 
 # Reflection of the ground frame across the vehicle's long axis, and of an optical frame across its vertical plane.
 MIRROR_BASE = np.diag([1.0, -1.0, 1.0, 1.0])
 MIRROR_OPTICAL = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Step:
         grid: rays of every view.
         jitter: (V * R, 1) shift of each ray's sections.
         number: which step this is.
+        seed: for what else a term draws.
     """
 
     images: Tensor
@@ -39,22 +45,32 @@ class Step:
     current_cameras: Tensor
     jitter: Tensor
     number: int
+    seed: int
 
 
 def mirror_clip(clip: Clip) -> Clip:
-    """The clip seen in a mirror: left and right change places in images, intrinsics and poses."""
-    images = np.zeros_like(clip.images)
+    """The clip seen in a mirror: left and right change places in images, masks, labels, intrinsics and poses."""
     intrinsics = clip.intrinsics.copy()
-    for n, (width, _) in enumerate(clip.sizes.astype(int)):
-        images[:, n, :, :, :width] = clip.images[:, n, :, :, :width][..., ::-1]
-        intrinsics[n, 2] = width - 1 - intrinsics[n, 2]
+    intrinsics[:, 2] = clip.sizes[:, 0] - 1 - intrinsics[:, 2]
     return Clip(
-        images,
+        _mirrored(clip.images, clip, 1),
         intrinsics,
         clip.sizes,
         MIRROR_BASE @ clip.odom_from_base @ MIRROR_BASE,
         MIRROR_BASE @ clip.odom_from_camera @ MIRROR_OPTICAL,
+        None if clip.ego_mask is None else _mirrored(clip.ego_mask, clip, 0),
+        None if clip.moving_mask is None else _mirrored(clip.moving_mask, clip, 1),
+        None if clip.labels is None else _mirrored(clip.labels, clip, 1),
     )
+
+
+def _mirrored(pictures: Pictures, clip: Clip, cameras: int) -> Pictures:
+    """Pictures (..., H, W) of the clip's cameras along axis ``cameras``, mirrored; the padding stays what it is."""
+    mirrored = pictures.copy()
+    for n, width in enumerate(clip.sizes[:, 0].astype(int)):
+        picture = np.moveaxis(pictures, cameras, 0)[n, ..., :width]
+        np.moveaxis(mirrored, cameras, 0)[n, ..., :width] = picture[..., ::-1]
+    return mirrored
 
 
 def photometric_augmentation(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -104,25 +120,35 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene
     for _ in range(config.anchor_views):
         low, high = max(1, current - config.anchor_reach), min(frames - 2, current + config.anchor_reach)
         pairs.append((int(rng.choice(kept)), int(rng.integers(low, high + 1)), -1))
-    anchors, sources, poses = [], [], []
-    source_poses: tuple[list[Tensor], ...] = ([], [], [], [])
+    anchors, sources, poses, use, source_use = [], [], [], [], []
+    slots = 4 if config.wide_pair else 2
+    source_poses: tuple[list[Tensor], ...] = tuple([] for _ in range(slots))
     for camera, frame, _ in pairs:
         # One pair stays near, whatever the width: near things leave the picture of a far one.
-        gaps = (-1, 1, -source_gaps(step, config, rng), source_gaps(step, config, rng))
+        gaps = [-1, 1]
+        if config.wide_pair:
+            gaps += [-source_gaps(step, config, rng), source_gaps(step, config, rng)]
         neighbours = [int(np.clip(frame + gap, 0, frames - 1)) for gap in gaps]
         anchors.append(clip.images[frame, camera])
         donor = camera % other.images.shape[1]
         sources.append(np.stack([other.images[neighbour, donor] for neighbour in neighbours]))
+        if clip.masked or other.masked:
+            use.append(clip.use(frame, camera))
+            source_use.append(np.stack([other.use(neighbour, donor) for neighbour in neighbours]))
         poses.append(posed(frame)[camera])
         for slot, neighbour in enumerate(neighbours):
             source_poses[slot].append(posed(neighbour)[camera])
     index = torch.as_tensor([camera for camera, _, _ in pairs])
+    labels = None if clip.labels is None else [clip.labels[frame, camera] for camera, frame, _ in pairs]
     views = Views(
         torch.as_tensor(np.stack(anchors), dtype=torch.float32) / 255.0,
         torch.as_tensor(np.stack(sources), dtype=torch.float32) / 255.0,
         RigTensors(intrinsics[index], sizes[index], torch.stack(poses)),
         tuple(RigTensors(intrinsics[index], sizes[index], torch.stack(slot)) for slot in source_poses),
-        ((0, 1), (2, 3)),
+        ((0, 1), (2, 3))[: slots // 2],
+        torch.as_tensor(np.stack(use)) if use else None,
+        torch.as_tensor(np.stack(source_use)) if source_use else None,
+        torch.as_tensor(np.stack(labels)) if labels else None,
     )
     used = sizes[index].amin(dim=0).int().tolist()
     grid = ray_grid((used[1], used[0]), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
@@ -130,4 +156,5 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene
     augmented = photometric_augmentation(images, rng)
     # The padding of narrower images stays black, as preprocessing leaves it.
     augmented = augmented * (images.sum(dim=1, keepdim=True) > 0)
-    return Step(augmented, rig, views, grid, torch.as_tensor([p for _, _, p in pairs if p >= 0]), jitter, step)
+    shown_cameras = torch.as_tensor([position for _, _, position in pairs if position >= 0])
+    return Step(augmented, rig, views, grid, shown_cameras, jitter, step, int(rng.integers(2**62)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from selfocc_ros.geometry.rig import CameraRig
 from selfocc_ros.sensing.preprocess import used_size
 from selfocc_ros.town.rigs import load_rig, random_rig
 from selfocc_ros.town.town import Town
+from selfocc_training.town_masks import moving_mask
 
 DRIVE_S = 40.0
 """Length of the drives that clips are cut from, seconds."""
@@ -40,6 +41,8 @@ class ClipPlan:
     jam_share: float = 0.0
     """Share of clips whose oncoming cars stand in a queue. A car that drives looks nearer or farther than it is to
     whoever takes the world for still; one that stands teaches where cars of its looks are."""
+    moving_masks: bool = field(default=False, repr=False)
+    """Keep the town's own masks of what moves, which no recording has: training is not label-free with them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Clip:
         intrinsics: (N, 4) fx, fy, cx, cy; sizes: (N, 2) used width, height.
         odom_from_base: (T, 4, 4) at the frames' reference times.
         odom_from_camera: (T, N, 4, 4) at each camera's own time.
+        ego_mask: (N, H, W) bool, False where a camera sees its own vehicle; or None.
+        moving_mask: (T, N, H, W) bool, False where an image shows something that moves; or None.
+        labels: (T, N, H, W) uint8, class channel of the network that each pixel belongs to, 255 where that is not
+            known; or None.
     """
 
     images: NDArray[np.uint8]
@@ -58,6 +65,23 @@ class Clip:
     sizes: NDArray[np.float32]
     odom_from_base: NDArray[np.float64]
     odom_from_camera: NDArray[np.float64]
+    ego_mask: NDArray[np.bool_] | None = None
+    moving_mask: NDArray[np.bool_] | None = None
+    labels: NDArray[np.uint8] | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether there are masks."""
+        return self.ego_mask is not None or self.moving_mask is not None
+
+    def use(self, frame: int, camera: int) -> NDArray[np.bool_]:
+        """(H, W), the pixels of an image that no mask takes."""
+        use = np.ones(self.images.shape[-2:], np.bool_)
+        if self.ego_mask is not None:
+            use &= self.ego_mask[camera]
+        if self.moving_mask is not None:
+            use &= self.moving_mask[frame, camera]
+        return use
 
 
 def clip_times(town: Town, start_s: float, plan: ClipPlan) -> list[float]:
@@ -81,6 +105,7 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
     latest = float(town.drive.time_at(town.drive.distance(DRIVE_S) - plan.frames * plan.spacing_m))
     times = clip_times(town, float(rng.uniform(0.5, latest)), plan)
     images = np.zeros((plan.frames, len(rig), 3, plan.height, plan.width), np.uint8)
+    masks = np.ones((plan.frames, len(rig), plan.height, plan.width), np.bool_) if plan.moving_masks else None
     odom_from_camera = np.zeros((plan.frames, len(rig), 4, 4))
     odom_from_base = np.stack([town.drive.odom_from_base(t) for t in times])
     scaled: list[CameraModel] = []
@@ -91,18 +116,25 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
         for k, t in enumerate(times):
             at = t + spec.offsets_s[name]
             odom_from_camera[k, n] = town.drive.odom_from_base(at) @ rig.base_from_camera[n]
-            image = town.render(pinhole, odom_from_camera[k, n], at).image
-            shrunk = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            view = town.render(pinhole, odom_from_camera[k, n], at)
+            shrunk = cv2.resize(view.image, (width, height), interpolation=cv2.INTER_AREA)
             images[k, n, :, :height, :width] = shrunk.transpose(2, 0, 1)
+            if masks is not None:
+                use = moving_mask(town.solids(at), view.depth, pinhole, odom_from_camera[k, n]).astype(np.float32)
+                # A pixel counts if nothing that went into it moves.
+                whole = cv2.resize(use, (width, height), interpolation=cv2.INTER_AREA) > 0.999
+                masks[k, n, :height, :width] = whole
     matrices = np.stack([camera.matrix for camera in scaled])
     intrinsics = np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], axis=1)
     sizes = np.array([(camera.width, camera.height) for camera in scaled], np.float32)
-    return Clip(images, intrinsics.astype(np.float32), sizes, odom_from_base, odom_from_camera)
+    return Clip(images, intrinsics.astype(np.float32), sizes, odom_from_base, odom_from_camera, moving_mask=masks)
 
 
 def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     """File of a clip."""
-    digest = hashlib.sha256(repr(plan).encode()).hexdigest()[:8]
+    # Files that were rendered before there were masks keep their names.
+    told = f"{plan!r}{' with masks' if plan.moving_masks else ''}"
+    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
     return folder / f"clip_{digest}_{seed:05d}_{index}.npz"
 
 
@@ -118,7 +150,7 @@ def _make(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     if not path.is_file():
         clip = render_clip(seed, index, plan)
         part = path.with_suffix(".part.npz")
-        np.savez(part, **vars(clip))
+        np.savez(part, **{name: value for name, value in vars(clip).items() if value is not None})
         part.replace(path)
     return path
 

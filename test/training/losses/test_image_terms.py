@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfocc_training import photometric, regularisers
 from selfocc_training.losses.colour import colour_loss
-from selfocc_training.losses.lookup import sample_colours, sample_mask
+from selfocc_training.losses.lookup import sample_mask
+from selfocc_training.losses.ray_grid import RayGrid, ray_grid
 from selfocc_training.losses.similarity import colour_error, dissimilarity
 from selfocc_training.losses.smoothness import edge_loss
-from selfocc_training.photometric import RayGrid, ray_grid
 
 GRID = ray_grid((24, 32), 8, 10, torch.tensor([0.7, 0.7, 0.5, 0.5]))
 RAYS = GRID.pixels.expand(2, -1, -1)
@@ -74,10 +73,18 @@ def test_empty_and_full_masks(term: Term) -> None:
     assert (torch.autograd.grad(nothing, values)[0] == 0).all()
 
 
-def test_edge_is_that_of_the_regularisers() -> None:
-    images, depths = rand(2, 3, 24, 32), 0.5 + rand(2, 80, seed=1)
-    picture = sample_colours(images, RAYS, "centres")
-    assert torch.allclose(edge(depths, images, None), regularisers.edge_loss(depths, picture, GRID), rtol=1e-5)
+def test_a_step_costs_less_where_the_picture_has_an_edge() -> None:
+    # One ray per pixel of a picture 8 wide and 6 high.
+    grid = ray_grid((6, 8), 6, 8, torch.ones(4))
+    depth = torch.ones(1, 6, 8)
+    depth[..., 4:] = 3.0
+    at_step, elsewhere = torch.zeros(1, 3, 6, 8), torch.zeros(1, 3, 6, 8)
+    at_step[..., 4:], elsewhere[..., 6:] = 1.0, 1.0
+    losses = [edge_loss(depth.reshape(1, 48), image, grid, convention="centres") for image in (at_step, elsewhere)]
+    # One step of 2 / mean 2 in 7 gaps of each row; the edge of contrast 1 takes it down by e.
+    assert torch.isclose(losses[1], torch.tensor(1.0 / 7.0), atol=1e-5)
+    assert torch.isclose(losses[0], torch.exp(torch.tensor(-1.0)) / 7.0, atol=1e-5)
+    assert edge_loss(torch.full((1, 48), 7.0), at_step, grid, convention="centres") == 0.0
 
 
 def test_edge_under_a_mask_is_that_of_the_rays_that_are_left() -> None:
@@ -90,10 +97,12 @@ def test_edge_under_a_mask_is_that_of_the_rays_that_are_left() -> None:
     assert torch.allclose(edge(depths, images, use), expected, rtol=1e-5)
 
 
-def test_ssim_is_that_of_the_photometric_terms() -> None:
-    a, b = rand(2, 80, 3), rand(2, 80, 3, seed=1)
-    assert torch.equal(dissimilarity(a, b, GRID), photometric.dissimilarity(a, b, GRID))
-    assert torch.equal(colour_error(a, b, GRID), photometric.colour_error(a, b, GRID))
+def test_ssim_of_equal_and_opposite_pictures() -> None:
+    colours = rand(2, 80, 3)
+    assert dissimilarity(colours, colours, GRID).abs().max() < 1e-5
+    assert dissimilarity(colours, 1 - colours, GRID).mean() > 0.8
+    assert torch.allclose(colour_error(colours, colours, GRID), torch.zeros(2, 80), atol=1e-5)
+    assert torch.allclose(colour_error(colours, colours + 0.1, GRID, ssim=False), torch.full((2, 80), 0.1))
 
 
 def test_equal_pictures_are_equal_beside_a_mask() -> None:

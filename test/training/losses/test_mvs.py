@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfocc_training.losses.lookup import PixelConvention
 from selfocc_training.losses.mvs import MvsLoss, mvs_loss
-from selfocc_training.photometric import RayGrid, ray_grid
+from selfocc_training.losses.ray_grid import RayGrid, ray_grid
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
 DEPTHS = torch.tensor([2.0, 4.0, 6.0, 9.0, 15.0])

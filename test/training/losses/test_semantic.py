@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfocc_training.losses.lookup import sample_labels
+from selfocc_training.losses.ray_grid import ray_grid
 from selfocc_training.losses.semantic import semantic_binary_cross_entropy, semantic_cross_entropy
-from selfocc_training.photometric import ray_grid
 
 GRID = ray_grid((24, 32), 6, 7, torch.tensor([0.7, 0.7, 0.5, 0.5]))
 GENERATOR = torch.Generator().manual_seed(0)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every loss of SelfOcc (Huang et al. 2024), on plain tensors, for any model.
+"""Every loss of SelfOcc (Huang et al. 2024) and of this project, one file each; ``objective`` puts them together.
 
-``mvs`` reprojection, ``colour`` rendered colour, ``smoothness`` edge-aware depth, ``field_terms`` eikonal and Hessian,
-``sparsity`` free space, ``semantic`` classes. Beneath them: ``lookup`` pixels of one image in another, ``masks`` what
-not to look at (own bonnet, moving things), ``similarity`` SSIM on a grid of rays.
+``mvs`` reprojection as published, ``pairs`` ours, ``colour`` rendered colour, ``smoothness`` edge-aware depth,
+``field_terms`` eikonal and Hessian, ``sparsity`` free space, ``semantic`` classes. Beneath them: ``ray_grid`` rays,
+``targets`` what is to be explained, ``lookup`` pixels of one image in another, ``similarity`` SSIM, ``masks`` what not
+to look at (own bonnet, moving things).
 
-All losses are unweighted means. Values and gradients agree with recordings of the official implementation.
+All losses are unweighted means. Values and gradients of SelfOcc's agree with recordings of its official implementation.
 """

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from selfocc_training.losses.lookup import PixelConvention, sample_colours, sample_mask, unit_colours
 from selfocc_training.losses.masks import masked_mean
+from selfocc_training.losses.ray_grid import RayGrid
 from selfocc_training.losses.similarity import colour_error
-from selfocc_training.photometric import RayGrid
 
 
 def colour_loss(

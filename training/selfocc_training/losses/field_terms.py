@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First and second derivatives of a signed distance field on its nodes, and the terms that ask them to be regular."""
+"""Terms that ask a signed distance field to be one: gradients of length one (eikonal), few bends (Hessian).
+
+Each comes in SelfOcc's form, which takes central differences, continues the field by its border value, and so sees
+half of the true gradient there, and in this project's, which costs a fraction and looks at direct neighbours alone.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from selfocc_ros.model.planes.field_grid import central_differences
 
-def field_gradient(nodes: Tensor, spacing: Tensor) -> Tensor:
-    """Central differences, the field continued by its border value: half the true gradient at the border.
-
-    Args:
-        nodes: (..., X, Y, Z) metres.
-        spacing: (3,) between nodes, metres.
-
-    Returns:
-        (3, ..., X, Y, Z) derivatives along x, y, z.
-    """
-    differences = []
-    for axis in (-3, -2, -1):
-        behind, ahead = _neighbours(nodes, axis)
-        differences.append((ahead - behind) / (2 * spacing[axis]))
-    return torch.stack(differences)
+Stencil = Literal["diagonal", "wide", "compact"]
 
 
 def field_hessian(nodes: Tensor, spacing: Tensor, compact: bool = False) -> Tensor:
@@ -36,20 +29,33 @@ def field_hessian(nodes: Tensor, spacing: Tensor, compact: bool = False) -> Tens
     Returns:
         (3, 3, X, Y, Z) in 1/m; [i, j] is the derivative along j of that along i.
     """
-    hessian = field_gradient(field_gradient(nodes, spacing), spacing).transpose(0, 1)
+    hessian = central_differences(central_differences(nodes, spacing), spacing).transpose(0, 1)
     if not compact:
         return hessian
     rows = []
     for axis in range(3):
-        behind, ahead = _neighbours(nodes, axis)
-        direct = (ahead - 2 * nodes + behind) / spacing[axis] ** 2
+        first, last = nodes.narrow(axis, 0, 1), nodes.narrow(axis, -1, 1)
+        steps = torch.cat([first, nodes, last], dim=axis).diff(dim=axis)
+        direct = steps.diff(dim=axis) / spacing[axis] ** 2
         rows.append(torch.stack([direct if other == axis else hessian[axis, other] for other in range(3)]))
     return torch.stack(rows)
 
 
-def hessian_loss(nodes: Tensor, spacing: Tensor, compact: bool = False) -> Tensor:
-    """Mean absolute second derivative over all nine entries and all nodes (SelfOcc, Huang et al. 2024), in 1/m."""
-    return field_hessian(nodes, spacing, compact).abs().mean()
+def hessian_loss(nodes: Tensor, spacing: Tensor, stencil: Stencil = "wide") -> Tensor:
+    """Mean absolute second derivative, in 1/m.
+
+    Args:
+        nodes: (X, Y, Z) metres.
+        spacing: (3,) between nodes, metres.
+        stencil: ``"wide"`` and ``"compact"`` are SelfOcc's (Huang et al. 2024), all nine entries at all nodes, see
+            ``field_hessian``; ``"diagonal"`` is ours, second differences along the three axes at inner nodes.
+    """
+    if stencil != "diagonal":
+        return field_hessian(nodes, spacing, stencil == "compact").abs().mean()
+    total = nodes.new_zeros(())
+    for axis in range(3):
+        total = total + (nodes.diff(n=2, dim=axis) / spacing[axis] ** 2).abs().mean()
+    return total / 3.0
 
 
 def eikonal_loss(gradients: Tensor) -> Tensor:
@@ -62,9 +68,16 @@ def eikonal_loss(gradients: Tensor) -> Tensor:
     return (norms - 1.0).square().mean()
 
 
-def _neighbours(nodes: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The node behind and the node ahead of each along the axis, itself at the border."""
-    last = nodes.shape[axis] - 1
-    behind = torch.cat([nodes.narrow(axis, 0, 1), nodes.narrow(axis, 0, last)], dim=axis)
-    ahead = torch.cat([nodes.narrow(axis, 1, last), nodes.narrow(axis, last, 1)], dim=axis)
-    return behind, ahead
+def cell_eikonal_loss(nodes: Tensor, spacing: Tensor) -> Tensor:
+    """Mean of (|gradient| - 1)^2 over all cells, forward differences at each cell's lower corner.
+
+    Args:
+        nodes: (X, Y, Z) metres.
+        spacing: (3,) between nodes, metres.
+    """
+    base = nodes[:-1, :-1, :-1]
+    squared = torch.zeros_like(base)
+    for axis, ahead in enumerate((nodes[1:, :-1, :-1], nodes[:-1, 1:, :-1], nodes[:-1, :-1, 1:])):
+        squared = squared + ((ahead - base) / spacing[axis]) ** 2
+    # A flat field has a gradient of length zero, where the root has no slope to go by.
+    return ((squared + 1e-6).sqrt() - 1.0).square().mean()

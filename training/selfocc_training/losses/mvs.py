@@ -27,8 +27,9 @@ from selfocc_training.losses.lookup import (
     unit_colours,
 )
 from selfocc_training.losses.masks import combine_masks, masked_mean
-from selfocc_training.losses.similarity import colour_error, dissimilarity
-from selfocc_training.photometric import INVALID, L1_SHARE, RayGrid
+from selfocc_training.losses.ray_grid import RayGrid
+from selfocc_training.losses.similarity import L1_SHARE, dissimilarity
+from selfocc_training.losses.targets import INVALID, Targets
 
 Variant = Literal["combined", "separate"]
 
@@ -49,17 +50,6 @@ class MvsLoss:
     loss: Tensor
     candidates: Tensor
     counts: Tensor
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """What is to be explained: rays, their pixels (N, R, 2), colours (N, R, 3) and which of them to use (N, R)."""
-
-    grid: RayGrid
-    pixels: Tensor
-    colours: Tensor
-    use: Tensor | None
-    convention: PixelConvention
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,7 @@ def mvs_loss(
     """
     _check_shapes(images, source_images, source_pixel_from_pixel, grid, depths, weights, use, source_use)
     with torch.no_grad():
-        targets = _targets(unit_colours(images), grid, use, convention)
+        targets = Targets.of(unit_colours(images), grid, use, convention)
         found, still = [], []
         for k in range(source_images.shape[1]):
             source = unit_colours(source_images[:, k])
@@ -136,7 +126,8 @@ def mvs_loss(
                 _look_up(source, used, targets, *project(targets.pixels, depths, source_pixel_from_pixel[:, k]))
             )
             if auto_mask:
-                still.append(_identity(source, used, targets, ssim))
+                error, available = targets.unmoved_error(source, used, ssim)
+                still.append(_Candidate(error, available, ~available))
     groups = [found] if variant == "combined" else [[one] for one in found]
     candidates = [_warp(group, targets, weights, ssim, weight_floor) for group in groups]
     if variant == "combined" and not auto_mask:
@@ -153,13 +144,7 @@ def mvs_loss(
     return MvsLoss(masked_mean(stacked.min(dim=-1).values, counts), stacked.detach(), counts)
 
 
-def _targets(images: Tensor, grid: RayGrid, use: Tensor | None, convention: PixelConvention) -> _Targets:
-    pixels = grid.pixels.expand(images.shape[0], -1, -1)
-    used = None if use is None else sample_mask(use, pixels, convention)
-    return _Targets(grid, pixels, sample_colours(images, pixels, convention, use), used, convention)
-
-
-def _look_up(source: Tensor, use: Tensor | None, targets: _Targets, pixels: Tensor, depths: Tensor) -> _Found:
+def _look_up(source: Tensor, use: Tensor | None, targets: Targets, pixels: Tensor, depths: Tensor) -> _Found:
     height, width = source.shape[-2:]
     inside = valid = inside_image(pixels, depths, (height, width), targets.convention)
     if use is not None:
@@ -168,17 +153,7 @@ def _look_up(source: Tensor, use: Tensor | None, targets: _Targets, pixels: Tens
     return _Found(colours, (colours - targets.colours.unsqueeze(2)).abs().mean(dim=-1), inside, valid)
 
 
-def _identity(source: Tensor, use: Tensor | None, targets: _Targets, ssim: bool) -> _Candidate:
-    """Error of the source as it is, in the same pixels (Monodepth2, Godard et al. 2019, eq. 5)."""
-    colours = sample_colours(source, targets.pixels, targets.convention, use)
-    available = torch.ones(colours.shape[:2], dtype=torch.bool, device=colours.device)
-    if use is not None:
-        available = sample_mask(use, targets.pixels, targets.convention)
-    comparable = combine_masks(available, targets.use)
-    return _Candidate(colour_error(colours, targets.colours, targets.grid, ssim, comparable), available, ~available)
-
-
-def _warp(found: Sequence[_Found], targets: _Targets, weights: Tensor, ssim: bool, weight_floor: float) -> _Candidate:
+def _warp(found: Sequence[_Found], targets: Targets, weights: Tensor, ssim: bool, weight_floor: float) -> _Candidate:
     """Error of the weighed proposals, each in the mean of those sources that see it."""
     times = torch.stack([one.valid for one in found]).sum(dim=0)
     seen = times > 0

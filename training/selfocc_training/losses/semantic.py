@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfocc_training.losses.lookup import PixelConvention, sample_labels
 from selfocc_training.losses.masks import masked_mean, require_boolean
-from selfocc_training.photometric import RayGrid
+from selfocc_training.losses.ray_grid import RayGrid
 
 LEAST_PROBABILITY = 1e-6
 

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfocc_training import photometric
-from selfocc_training.photometric import RayGrid
+from selfocc_training.losses.ray_grid import RayGrid
+
+L1_SHARE = 0.15
+"""The rest is structure (Monodepth2, Godard et al. 2019, and SelfOcc alike)."""
 
 
 def fill_unused(colours: Tensor, use: Tensor | None, grid: RayGrid) -> Tensor:
@@ -31,11 +33,26 @@ def fill_unused(colours: Tensor, use: Tensor | None, grid: RayGrid) -> Tensor:
 
 
 def dissimilarity(a: Tensor, b: Tensor, grid: RayGrid, use: Tensor | None = None) -> Tensor:
-    """(1 - SSIM) / 2 of colours (N, R, 3) on the ray grid, 3x3 windows, mean over channels: (N, R)."""
-    return photometric.dissimilarity(fill_unused(a, use, grid), fill_unused(b, use, grid), grid)
+    """(1 - SSIM) / 2 of colours (N, R, 3) on the ray grid, 3x3 windows, mean over channels: (N, R).
+
+    SSIM is that of Wang et al. 2004 with uniform windows, reflected at the border of the grid.
+    """
+    a, b = fill_unused(a, use, grid), fill_unused(b, use, grid)
+    x, y = (c.transpose(1, 2).reshape(c.shape[0], 3, grid.height, grid.width) for c in (a, b))
+    x, y = F.pad(x, (1, 1, 1, 1), mode="reflect"), F.pad(y, (1, 1, 1, 1), mode="reflect")
+
+    def mean(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 3, stride=1)
+
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return ((1 - ssim) / 2).clamp(0, 1).mean(dim=1).reshape(a.shape[0], -1)
 
 
 def colour_error(a: Tensor, b: Tensor, grid: RayGrid, ssim: bool = True, use: Tensor | None = None) -> Tensor:
     """0.15 L1 + 0.85 (1 - SSIM) / 2 of colours (N, R, 3), or L1 alone: (N, R). Unused rays' values mean nothing."""
     a, b = fill_unused(a, use, grid), fill_unused(b, use, grid)
-    return photometric.colour_error(a, b, grid) if ssim else (a - b).abs().mean(dim=-1)
+    difference = (a - b).abs().mean(dim=-1)
+    return L1_SHARE * difference + (1 - L1_SHARE) * dissimilarity(a, b, grid) if ssim else difference
