@@ -46,6 +46,60 @@ def test_mirroring_twice_gives_the_clip_back(ground_clip: Clip) -> None:
     assert np.allclose(np.linalg.det(mirror_clip(ground_clip).odom_from_camera[..., :3, :3]), 1.0)
 
 
+def masked(clip: Clip) -> Clip:
+    """Masks that tell which picture they belong to, and labels that do; the right of camera 1 is padding."""
+    rng = np.random.default_rng(0)
+    sizes = clip.sizes.copy()
+    sizes[1, 0] = 50
+    picture = clip.images[:, :, 0].shape
+    ego, moving = rng.random(picture[1:]) < 0.7, rng.random(picture) < 0.7
+    labels = rng.integers(0, 5, picture, np.uint8)
+    return dataclasses.replace(clip, sizes=sizes, ego_mask=ego, moving_mask=moving, labels=labels)
+
+
+def test_masks_are_mirrored_with_their_pictures(ground_clip: Clip) -> None:
+    clip = masked(ground_clip)
+    mirrored, twice = mirror_clip(clip), mirror_clip(mirror_clip(clip))
+    assert clip.ego_mask is not None
+    assert mirrored.ego_mask is not None
+    assert np.array_equal(mirrored.ego_mask[0], clip.ego_mask[0, :, ::-1])
+    assert np.array_equal(mirrored.ego_mask[1, :, :50], clip.ego_mask[1, :, 49::-1])
+    for name in ("ego_mask", "moving_mask", "labels"):
+        assert np.array_equal(getattr(twice, name), getattr(clip, name)), name
+    # Written into the pictures, masks and labels go where the pictures go.
+    assert clip.moving_mask is not None
+    assert clip.labels is not None
+    painted = np.repeat((clip.moving_mask * clip.labels)[:, :, None], 3, axis=2)
+    turned = mirror_clip(dataclasses.replace(clip, images=painted))
+    assert turned.moving_mask is not None
+    assert turned.labels is not None
+    assert np.array_equal(turned.images[:, :, 1], turned.moving_mask * turned.labels)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_views_carry_the_masks_of_their_pictures(ground_clip: Clip, mirror: bool) -> None:
+    clip = masked(ground_clip)
+    use = np.stack([[clip.use(k, n) for n in range(clip.images.shape[1])] for k in range(len(clip.images))])
+    # Pictures that are their own masks: wherever a step puts a picture, its mask must be found beside it.
+    clip = dataclasses.replace(clip, images=np.repeat(use[:, :, None], 3, axis=2).astype(np.uint8) * 255)
+    for number in range(8):
+        views = draw_step([clip], number, 0, dataclasses.replace(DATA, mirror=mirror)).views
+        assert views.use is not None
+        assert views.source_use is not None
+        assert torch.equal(views.use, views.images[:, 0] == 1)
+        assert torch.equal(views.source_use, views.sources[:, :, 0] == 1)
+        assert views.labels is not None
+        assert views.labels.shape == views.use.shape
+    plain = draw_step([ground_clip], 0, 0, DATA).views
+    assert plain.use is plain.source_use is plain.labels is None
+
+
+def test_the_neighbouring_frames_alone_where_that_is_configured(ground_clip: Clip) -> None:
+    views = draw_step([ground_clip], 20, 0, dataclasses.replace(DATA, wide_pair=False)).views
+    assert views.sources.shape[1] == len(views.source_rigs) == 2
+    assert views.pairs == ((0, 1),)
+
+
 def test_a_step_follows_from_seed_and_number(ground_clip: Clip) -> None:
     a, b = draw_step([ground_clip], 7, 3, DATA), draw_step([ground_clip], 7, 3, DATA)
     assert torch.equal(a.images, b.images)
