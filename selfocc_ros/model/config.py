@@ -14,6 +14,10 @@ from selfocc_ros.geometry.voxels import VoxelGrid
 if TYPE_CHECKING:
     from selfocc_ros.model.planes.config import PlaneConfig
 
+OWN_BACKBONE = "own"
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of red, green and blue, 0..255: what images are normalised with for weights that were trained on ImageNet."""
+
 
 @dataclass(frozen=True)
 class InputConfig:
@@ -24,11 +28,30 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
-    """Convolutional pyramid."""
+class ImageBackboneConfig:
+    """Convolutional backbone of Hugging Face ``transformers``: four maps at strides 4, 8, 16, 32."""
 
+    name: str = "resnet"
+    """Model type in transformers' AutoConfig."""
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    channels: tuple[int, ...] = (256, 512, 1024, 2048)
+    weights: str = "microsoft/resnet-50"
+    """Where training starts: a name on the Hugging Face hub, a local folder, or nothing for random weights."""
+    frozen_stages: int = 0
+    """-1 trains everything, 0 freezes the stem, n also the first n stages."""
+
+
+@dataclass(frozen=True)
+class BackboneConfig(ImageBackboneConfig):
+    """Backbone of the ``fast`` family: a small pyramid of its own, or one of ``transformers``."""
+
+    name: str = OWN_BACKBONE
+    """``own``, which knows ``channels`` and ``neck`` alone, or a model type as in ``ImageBackboneConfig``."""
+    depths: tuple[int, ...] = ()
     channels: tuple[int, ...] = (32, 48, 80, 96)
-    """Channels at strides 2, 4, 8, 16."""
+    """Channels at strides 2, 4, 8, 16, or at 4, 8, 16, 32 with ``transformers``."""
+    weights: str = ""
+    frozen_stages: int = -1
     neck: int = 64
     """Channels of the fused feature map at stride 4."""
 
@@ -46,6 +69,9 @@ class LiftingConfig:
     """Nearest and farthest bin in metres along the ray; bins are spaced evenly in log distance."""
     heights: int = 9
     """Height levels of the lifted volume, both ends of the box included."""
+    fine: int = 0
+    """Gated channels that are lifted at the field's resolution as well, past the bird's eye encoder: it sees cells
+    twice as large, in which a near car and the gap beside it are one. 0 does without."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,8 @@ class EncoderConfig:
     """Residual blocks at full, half and quarter resolution."""
     fine: int = 40
     """Channels after upsampling to the field's resolution."""
+    fine_blocks: int = 0
+    """Residual blocks there."""
 
 
 @dataclass(frozen=True)

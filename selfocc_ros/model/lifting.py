@@ -25,6 +25,21 @@ EXTRA_CHANNELS = 3  # surface probability, chance to get past, whether any camer
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """What lifting gives.
+
+    Attributes:
+        voxels: (V, channels) in the order of the lookup's voxels.
+        fine: (V', fine_channels) in the order of the fine lookup's voxels; None without one.
+        log_distances: (N, D, h, w) log-probability over distance along each feature's ray.
+    """
+
+    voxels: Tensor
+    fine: Tensor | None
+    log_distances: Tensor
+
+
+@dataclass(frozen=True)
 class LiftLookup:
     """Where each (voxel, camera) pair reads; it depends on the rig alone and is reused until calibration changes.
 
@@ -83,33 +98,48 @@ class Lifting(nn.Module):
     def __init__(self, config: LiftingConfig, inputs: int) -> None:
         super().__init__()
         self.config = config
-        self.head = nn.Conv2d(inputs, config.plain + config.gated + config.depth_bins, 1)
+        self.head = nn.Conv2d(inputs, config.plain + config.gated + config.depth_bins + config.fine, 1)
 
     @property
     def channels(self) -> int:
         """Channels of a lifted voxel."""
         return self.config.plain + self.config.gated + EXTRA_CHANNELS
 
-    def forward(self, features: Tensor, lookup: LiftLookup) -> tuple[Tensor, Tensor]:
-        """Lift ``features`` (N, C, h, w).
+    @property
+    def fine_channels(self) -> int:
+        """Channels of a finely lifted voxel."""
+        return self.config.fine + EXTRA_CHANNELS
 
-        Returns:
-            voxels (V, channels) in the lookup's voxel order, and the log-probabilities over distance (N, D, h, w).
-        """
+    def forward(self, features: Tensor, lookup: LiftLookup, fine: LiftLookup | None = None) -> Lifted:
+        """Lift ``features`` (N, C, h, w) to the voxels of ``lookup`` and, the fine channels, to those of ``fine``."""
         config = self.config
         head: Tensor = self.head(features).float()
-        lifted, logits = torch.split(head, [config.plain + config.gated, config.depth_bins], dim=1)
+        sizes = [config.plain + config.gated, config.depth_bins, config.fine]
+        lifted, logits, finely = torch.split(head, sizes, dim=1)
         log_probability = F.log_softmax(logits, dim=1)
         probability = log_probability.exp().permute(0, 2, 3, 1)
         past = 1.0 - probability.cumsum(dim=-1) + 0.5 * probability
         # Probabilities per bin are about 1 / D; scaled so that the gated channels start with a size of order one.
         table = torch.stack([probability * (config.depth_bins / 8.0), past], dim=-1).reshape(-1, 2)
-        gate = weighted_gather(table, lookup.bins, lookup.bin_weights)
-        rows = lifted.permute(0, 2, 3, 1).reshape(-1, lifted.shape[1])
-        pairs = weighted_gather(rows, lookup.pixels, lookup.pixel_weights)
-        plain, gated = torch.split(pairs, [config.plain, config.gated], dim=1)
-        pairs = torch.cat([plain, gated * gate[:, :1], gate], dim=1)
-        summed = pairs.new_zeros(lookup.inverse_counts.shape[0], pairs.shape[1])
-        mean = summed.index_add(0, lookup.voxels, pairs) * lookup.inverse_counts
-        seen = (lookup.inverse_counts > 0).to(mean.dtype)
-        return torch.cat([mean, seen], dim=1), log_probability
+        voxels = _lift(lifted, table, lookup, config.plain)
+        return Lifted(voxels, None if fine is None else _lift(finely, table, fine, 0), log_probability)
+
+
+def _lift(features: Tensor, table: Tensor, lookup: LiftLookup, plain: int) -> Tensor:
+    """Mean over the cameras that see a voxel.
+
+    Args:
+        features: (N, C, h, w), of which all but the first ``plain`` channels are gated.
+        table: (N * h * w * D, 2) surface probability and chance to get past, by distance.
+
+    Returns:
+        (V, C + EXTRA_CHANNELS).
+    """
+    gate = weighted_gather(table, lookup.bins, lookup.bin_weights)
+    rows = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+    pairs = weighted_gather(rows, lookup.pixels, lookup.pixel_weights)
+    pairs = torch.cat([pairs[:, :plain], pairs[:, plain:] * gate[:, :1], gate], dim=1)
+    summed = pairs.new_zeros(lookup.inverse_counts.shape[0], pairs.shape[1])
+    mean = summed.index_add(0, lookup.voxels, pairs) * lookup.inverse_counts
+    seen = (lookup.inverse_counts > 0).to(mean.dtype)
+    return torch.cat([mean, seen], dim=1)

@@ -22,6 +22,8 @@ SHOWN = 4
 """Most names that a refusal lists of each kind; it tells how many more there are."""
 COUNTERS = ("epoch", "global_iter")
 """What an official file says of its training."""
+WRAPPER = "module."
+"""What stands before every name where a network was saved from within its wrapper for several GPUs."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class OfficialCheckpoint:
 def read_official(path: Path) -> OfficialCheckpoint:
     """Read a file that PyTorch saved: a state dict, or a dict with one under ``state_dict`` as SelfOcc writes it.
 
+    Names that all begin with ``module.`` lose it.
+
     Raises:
         CheckpointError: with one sentence, if it is missing, damaged, holds more than tensors and plain values, or
             holds no state dict.
@@ -50,17 +54,28 @@ def read_official(path: Path) -> OfficialCheckpoint:
         raise CheckpointError(f"checkpoint {path} does not exist.") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"checkpoint {path} is not a PyTorch file of tensors and plain values alone, and nothing else is loaded."
+            f"checkpoint {path} is not a PyTorch file of tensors and plain values alone, and nothing else is loaded; "
+            "if you trust it, save its state_dict to a file of its own with the program that wrote it."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise CheckpointError(f"checkpoint {path} is damaged or not a PyTorch file ({reason}).") from error
     state = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
+    ):
         raise CheckpointError(f"checkpoint {path} holds no state dict: expected names and tensors, or `state_dict`.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     trained = {name: stored[name] for name in COUNTERS if isinstance(stored.get(name), int)}
-    return OfficialCheckpoint(dict(state), {"source": path.name, "sha256": digest, **trained})
+    return OfficialCheckpoint(_unwrapped(state), {"source": path.name, "sha256": digest, **trained})
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with the names that the network itself gives its entries."""
+    prefix = WRAPPER if all(name.startswith(WRAPPER) for name in state) else ""
+    return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def assign_official(model: PlaneSelfOcc, state: Mapping[str, Tensor], where: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.backbone import STRIDE, Backbone, ray_features
-from selfocc_ros.model.config import DecisionConfig, ModelConfig
+from selfocc_ros.model.config import OWN_BACKBONE, BackboneConfig, DecisionConfig, FieldConfig, ModelConfig
 from selfocc_ros.model.encoder import BirdsEyeEncoder
-from selfocc_ros.model.layers import ConvNorm
+from selfocc_ros.model.fused_backbone import FusedBackbone
+from selfocc_ros.model.image_backbone import STRIDES
+from selfocc_ros.model.layers import GROUPS, ConvNorm, ResidualBlock
 from selfocc_ros.model.lifting import Lifting, LiftLookup, build_lookup
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
@@ -25,6 +28,7 @@ class RigCache:
 
     rays: Tensor
     lookup: LiftLookup
+    fine: LiftLookup | None
 
 
 class SelfOcc(nn.Module):
@@ -34,6 +38,7 @@ class SelfOcc(nn.Module):
     lower: Tensor
     upper: Tensor
     points: Tensor
+    fine_points: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -43,16 +48,20 @@ class SelfOcc(nn.Module):
             raise ConfigError(f"{config.name}: field.cells along x and y must be even, found {list(field.cells[:2])}.")
         nodes = tuple(cells + 1 for cells in field.cells)
         self.coarse = (field.cells[0] // 2 + 1, field.cells[1] // 2 + 1, heights)
-        self.backbone = Backbone(config.backbone)
+        self.backbone = Backbone(config.backbone) if _is_own(config.backbone) else FusedBackbone(config.backbone)
         self.lifting = Lifting(config.lifting, config.backbone.neck)
         self.encoder = BirdsEyeEncoder(config.encoder, self.lifting.channels * heights)
         channels, fine = config.encoder.channels, config.encoder.fine
-        self.refine = nn.Sequential(ConvNorm(fine, fine), nn.Conv2d(fine, nodes[2], 1))
+        blocks = [ResidualBlock(fine) for _ in range(config.encoder.fine_blocks)]
+        self.refine = nn.Sequential(ConvNorm(fine, fine), *blocks, nn.Conv2d(fine, nodes[2], 1))
         self.narrow = nn.Conv2d(channels, fine, 1)
+        self.lifts_finely = config.lifting.fine > 0
+        if self.lifts_finely:
+            self.join = nn.Conv2d(self.lifting.fine_channels * heights, fine, 1)
         self.coarse_sdf = nn.Conv2d(channels, nodes[2], 1)
         self.colour = nn.Conv2d(channels, 3 * heights, 1)
         # The field starts as the flat-ground prior, so that from the first step rays end somewhere sensible.
-        for head in (self.refine[1], self.coarse_sdf):
+        for head in (self.refine[-1], self.coarse_sdf):
             nn.init.normal_(head.weight, std=1e-3)  # type: ignore[arg-type]
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
         self.log_sharpness = nn.Parameter(torch.tensor(config.renderer.log_sharpness))
@@ -60,9 +69,9 @@ class SelfOcc(nn.Module):
         self.register_buffer("prior", z.clamp(*field.prior_range), persistent=False)
         self.register_buffer("lower", torch.tensor(field.lower), persistent=False)
         self.register_buffer("upper", torch.tensor(field.upper), persistent=False)
-        axes = [torch.linspace(a, b, n) for a, b, n in zip(field.lower, field.upper, self.coarse, strict=True)]
-        points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
-        self.register_buffer("points", points, persistent=False)
+        self.register_buffer("points", _lattice(field, self.coarse), persistent=False)
+        fine_points = _lattice(field, (*nodes[:2], heights)) if self.lifts_finely else torch.zeros(0, 3)
+        self.register_buffer("fine_points", fine_points, persistent=False)
 
     @property
     def parameter_count(self) -> int:
@@ -73,8 +82,18 @@ class SelfOcc(nn.Module):
         """Geometry of a rig whose images are of the configured input size."""
         size = self.config.input
         rays = ray_features(rig, size.width, size.height)
-        lookup = build_lookup(rig, self.points, self.config.lifting, (size.height // STRIDE, size.width // STRIDE))
-        return RigCache(rays, lookup)
+        lifting, maps = self.config.lifting, (size.height // STRIDE, size.width // STRIDE)
+        fine = build_lookup(rig, self.fine_points, lifting, maps) if self.lifts_finely else None
+        return RigCache(rays, build_lookup(rig, self.points, lifting, maps), fine)
+
+    def load_pretrained(self) -> None:
+        """Take over the backbone weights that the configuration names, if any: for the start of training.
+
+        Raises:
+            ConfigError: with one sentence, if they are not to be had, or are those of another network.
+        """
+        if isinstance(self.backbone, FusedBackbone):
+            self.backbone.load_pretrained()
 
     def encode(self, images: Tensor, cache: RigCache) -> Scene:
         """Encode one moment.
@@ -84,21 +103,41 @@ class SelfOcc(nn.Module):
             cache: geometry of the same N cameras.
         """
         features = self.backbone(images, cache.rays)
-        voxels, log_distances = self.lifting(features, cache.lookup)
+        lifted = self.lifting(features, cache.lookup, cache.fine)
         x, y, z = self.coarse
-        plane = voxels.reshape(1, x, y, -1).permute(0, 3, 1, 2)
-        plane = self.encoder(plane)
+        plane = self.encoder(_folded(lifted.voxels, x, y))
         nodes = tuple(cells + 1 for cells in self.config.field.cells)
         fine = F.interpolate(self.narrow(plane), size=nodes[:2], mode="bilinear", align_corners=True)
+        if lifted.fine is not None:
+            fine = fine + self.join(_folded(lifted.fine, *nodes[:2]))
         coarse = F.interpolate(self.coarse_sdf(plane), size=nodes[:2], mode="bilinear", align_corners=True)
         residual = (self.refine(fine) + coarse).float()[0].permute(1, 2, 0)
         colours = torch.sigmoid(self.colour(plane).float()).reshape(3, z, x, y).permute(0, 2, 3, 1)
         sharpness = torch.exp(10.0 * self.log_sharpness).clamp(max=100.0)
-        return Scene(residual + self.prior, colours, self.lower, self.upper, sharpness, log_distances)
+        return Scene(residual + self.prior, colours, self.lower, self.upper, sharpness, lifted.log_distances)
 
     def decide(self, scene: Scene) -> Tensor:
         """(X, Y, Z) metres over the occupancy grid: occupied where negative."""
-        return decide(scene.nodes, self.config.decision)
+        return decide(self.corner_distances(scene), self.config.decision)
+
+    def corner_distances(self, scene: Scene) -> Tensor:
+        """(X + 1, Y + 1, Z + 1) signed distance in metres at the corners of the occupancy grid's voxels."""
+        return scene.nodes
+
+
+def _folded(voxels: Tensor, x: int, y: int) -> Tensor:
+    """Voxels (x * y * Z, C) as a plane (1, Z * C, x, y), heights folded into channels."""
+    return voxels.reshape(1, x, y, -1).permute(0, 3, 1, 2)
+
+
+def _lattice(field: FieldConfig, counts: Sequence[int]) -> Tensor:
+    """(X * Y * Z, 3) metres: points that fill the box evenly, both ends included."""
+    axes = [torch.linspace(a, b, n) for a, b, n in zip(field.lower, field.upper, counts, strict=True)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+
+
+def _is_own(config: BackboneConfig) -> bool:
+    return config.name == OWN_BACKBONE
 
 
 def build_model(config: ModelConfig) -> SelfOcc:
@@ -113,12 +152,42 @@ def build_model(config: ModelConfig) -> SelfOcc:
         raise ConfigError(
             f"{config.name}: input must be a multiple of 16 pixels, found {config.input.width}x{config.input.height}."
         )
+    _check_widths(config)
     if len(config.decision.thresholds) not in (1, config.field.cells[2]):
         raise ConfigError(
             f"{config.name}: decision.thresholds must hold 1 value or one for each of the {config.field.cells[2]} "
             f"height layers, found {len(config.decision.thresholds)}."
         )
     return SelfOcc(config)
+
+
+def _check_widths(config: ModelConfig) -> None:
+    """Raises:
+    ConfigError: channels that the blocks cannot be built of, or settings of one backbone given to the other.
+    """
+    backbone, encoder = config.backbone, config.encoder
+    widths = {
+        "backbone.neck": (backbone.neck,),
+        "encoder.channels": (encoder.channels,),
+        "encoder.fine": (encoder.fine,),
+    }
+    if _is_own(backbone):
+        if backbone.depths or backbone.weights or backbone.frozen_stages >= 0:
+            raise ConfigError(
+                f"{config.name}: backbone.depths, weights and frozen_stages are for backbones of transformers, as "
+                f"name: resnet; {OWN_BACKBONE!r} has neither stages to count nor weights to start from."
+            )
+        if len(backbone.channels) != len(STRIDES):
+            raise ConfigError(
+                f"{config.name}: backbone.channels must hold {len(STRIDES)} numbers, found {list(backbone.channels)}."
+            )
+        widths["backbone.channels"] = backbone.channels[1:]
+    for name, values in widths.items():
+        if any(value < GROUPS or value % GROUPS for value in values):
+            raise ConfigError(
+                f"{config.name}: {name} must be multiples of {GROUPS}, since channels are normalised in {GROUPS} "
+                f"groups; found {', '.join(map(str, values))}."
+            )
 
 
 def occupancy_score(nodes: Tensor, lowest_corner: float) -> Tensor:

@@ -72,7 +72,7 @@ def choose_device(name: str) -> torch.device:
 def input_of(config: AnyConfig) -> tuple[int, int] | OfficialInput:
     """What a network wants of images, in the terms of ``preprocess``."""
     size = config.input
-    if not isinstance(config, PlaneConfig):
+    if not isinstance(config, PlaneConfig) or config.input.crop is None:
         return size.width, size.height
     return OfficialInput(
         crop=config.input.crop,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.voxels import VoxelGrid
-from selfocc_ros.model.config import DecisionConfig, RendererConfig
+from selfocc_ros.model.config import IMAGENET_MEAN, IMAGENET_STD, DecisionConfig, ImageBackboneConfig, RendererConfig
 
 FAMILIES = ("tpv", "bev")
 
@@ -20,26 +20,30 @@ AXES = ("forward_left_up", "right_forward_up")
 class PlaneInputConfig:
     """From a camera's image to the network's input.
 
-    An image is brought to ``camera_width``, its top left ``crop`` is kept, scaled by ``scale`` (sizes rounded down),
-    normalised, and padded to ``width`` x ``height`` at the bottom and on the right with zeros, mean grey by then.
+    Without ``crop`` every image is scaled to fit into ``width`` x ``height``, as in the ``fast`` family, whatever the
+    rig. With it, as published: an image is brought to ``camera_width``, its top left ``crop`` is kept and scaled by
+    ``scale`` (sizes rounded down). Either way the image is normalised, and padded at the bottom and on the right with
+    zeros, mean grey by then.
     """
 
     width: int = 800
     height: int = 384
-    crop: tuple[int, int] = (1600, 768)
+    crop: tuple[int, int] | None = None
     """Width and height in pixels of an image ``camera_width`` wide. The top is kept: the bonnet is at the bottom."""
-    camera_width: int = 1600
-    scale: float = 0.5
+    camera_width: int | None = None
+    scale: float = 1.0
     pad_ratio: tuple[float, float] | None = None
     """Network's width and height over the crop's, rounded as in the published configuration, since its network was
     trained with what follows from it; left out, what follows from the sizes."""
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
     """Of red, green and blue, 0..255."""
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: tuple[float, float, float] = IMAGENET_STD
 
     @property
     def scaled_size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the scaled crop."""
+        """(width, height) in pixels of the scaled crop; without crop the most that an image may fill."""
+        if self.crop is None:
+            return self.width, self.height
         return int(self.crop[0] * self.scale), int(self.crop[1] * self.scale)
 
     @property
@@ -50,19 +54,18 @@ class PlaneInputConfig:
         width, height = self.scaled_size
         return width / self.width, height / self.height
 
-
-@dataclass(frozen=True)
-class PlaneBackboneConfig:
-    """Convolutional backbone of Hugging Face ``transformers``: four maps at strides 4, 8, 16, 32."""
-
-    name: str = "resnet"
-    """Model type in transformers' AutoConfig."""
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    channels: tuple[int, ...] = (256, 512, 1024, 2048)
-    weights: str = "microsoft/resnet-50"
-    """Where training starts: a name on the Hugging Face hub, a local folder, or nothing for random weights."""
-    frozen_stages: int = 0
-    """-1 trains everything, 0 freezes the stem, n also the first n stages."""
+    def trouble(self) -> str | None:
+        """What does not hold together, in one sentence without its start."""
+        if self.crop is None:
+            given = {"camera_width": self.camera_width, "scale": self.scale != 1.0, "pad_ratio": self.pad_ratio}
+            needless = [name for name, value in given.items() if value]
+            return f"input.{needless[0]} needs input.crop: without it images are scaled to fit" if needless else None
+        width, height = self.scaled_size
+        if width > self.width or height > self.height:
+            return (
+                f"the scaled crop must fit into the input, found {width}x{height} pixels for {self.width}x{self.height}"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,10 @@ class QuirksConfig:
     the field starts without a shape. Off: the height is added to the distance that the network gives."""
 
 
+CORRECTED = QuirksConfig(transposed_references=False, corner_pixels=False, lost_ground=False)
+"""How networks are trained anew."""
+
+
 @dataclass(frozen=True)
 class OccupancyConfig:
     """The voxels that are published, in the ground frame."""
@@ -147,7 +154,7 @@ class PlaneConfig:
     name: str
     family: str
     input: PlaneInputConfig = dataclasses.field(default_factory=PlaneInputConfig)
-    backbone: PlaneBackboneConfig = dataclasses.field(default_factory=PlaneBackboneConfig)
+    backbone: ImageBackboneConfig = dataclasses.field(default_factory=ImageBackboneConfig)
     planes: BoxConfig = dataclasses.field(default_factory=BoxConfig)
     encoder: PlaneEncoderConfig = dataclasses.field(default_factory=PlaneEncoderConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
@@ -164,12 +171,8 @@ class PlaneConfig:
             raise ConfigError(f"{self.name}: planes.axes must be {' or '.join(AXES)}, found {self.planes.axes!r}.")
         if self.head.classes and not self.head.colour:
             raise ConfigError(f"{self.name}: head.classes needs head.colour, since class channels follow the colour.")
-        width, height = self.input.scaled_size
-        if width > self.input.width or height > self.input.height:
-            raise ConfigError(
-                f"{self.name}: the scaled crop must fit into the input, found {width}x{height} pixels "
-                f"for {self.input.width}x{self.input.height}."
-            )
+        if trouble := self.input.trouble():
+            raise ConfigError(f"{self.name}: {trouble}.")
         layers = self.occupancy.cells[2]
         if len(self.decision.thresholds) not in (1, layers):
             raise ConfigError(

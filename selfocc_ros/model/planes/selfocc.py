@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from selfocc_ros.model.planes.backbone import ImageBackbone
+from selfocc_ros.model.image_backbone import ImageBackbone
 from selfocc_ros.model.planes.config import PlaneConfig, PlaneInputConfig
 from selfocc_ros.model.planes.encoder import PlaneEncoder
 from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
@@ -20,6 +20,7 @@ from selfocc_ros.model.planes.queries import PlaneQueries
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache
 from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, to_ground
 from selfocc_ros.model.rig_tensors import RigTensors
+from selfocc_ros.model.scene import Scene
 from selfocc_ros.model.selfocc import decide
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -101,16 +102,33 @@ class PlaneSelfOcc(nn.Module):
         """Number of learnt values, those that training leaves as they are included: stem, box, background."""
         return sum(value.numel() for name, value in self.state_dict().items() if not name.endswith(STATISTICS))
 
+    @property
+    def log_sharpness(self) -> nn.Parameter:
+        """The learnt v of the sharpness s = exp(10 v) in 1/m."""
+        return self.field.deviation_network.variance
+
+    def load_pretrained(self) -> None:
+        """Take over the backbone weights that the configuration names, if any: for the start of training.
+
+        Raises:
+            ConfigError: with one sentence, if they are not to be had, or are those of another network.
+        """
+        self.backbone.load_pretrained()
+
     def prepare(self, rig: RigTensors) -> PlaneCache:
         """Geometry of a rig whose images are of the configured input size."""
         config, device = self.config, self.directions.device
         poses = rig.base_from_camera.double().cpu()
         box_from_camera = torch.linalg.inv(ground_from_box(config.planes)) @ poses
         crop_from_camera = crop_intrinsics(rig.intrinsics, config.input, config.official_quirks.corner_pixels)
+        if config.input.crop is None:
+            shown, filled = rig.sizes.cpu(), rig.sizes.cpu() / torch.tensor([config.input.width, config.input.height])
+        else:
+            shown, filled = torch.tensor(config.input.crop), torch.tensor(config.input.filled).expand(len(rig), 2)
         cache = self.encoder.prepare(
             crop_from_camera @ torch.linalg.inv(box_from_camera),
-            (config.input.crop[1], config.input.crop[0]),
-            torch.tensor(config.input.filled).expand(len(rig), 2),
+            shown.flip(-1),
+            filled,
             nearest_directions(poses, self.directions.cpu()),
         )
         columns = torch.arange(config.input.width, device=device) < rig.sizes[:, 0].to(device).reshape(-1, 1, 1, 1)
@@ -144,21 +162,27 @@ class PlaneSelfOcc(nn.Module):
 
     def decide(self, scene: PlaneScene) -> Tensor:
         """(X, Y, Z) metres over the occupancy grid: occupied where negative."""
-        return decide(scene.sdf(self.corners), self.config.decision)
+        return decide(self.corner_distances(scene), self.config.decision)
+
+    def corner_distances(self, scene: Scene) -> Tensor:
+        """(X + 1, Y + 1, Z + 1) signed distance in metres at the corners of the occupancy grid's voxels."""
+        return scene.sdf(self.corners)
 
 
 def crop_intrinsics(intrinsics: Tensor, config: PlaneInputConfig, corner_pixels: bool) -> Tensor:
     """Cameras in the pixels that the published geometry is told in: those of the crop before it is scaled.
 
-    Ours, (N, 4) as fx, fy, cx, cy, are in pixels of the network's input. Both have pixel centres at integers, so that
-    scaling by s takes u to s (u + 0.5) - 0.5. The published code divides by the crop's size as if integers were the
-    pixels' corners (``QuirksConfig.corner_pixels``); without that slip the centres move to n + 0.5 first.
+    Ours, (N, 4) as fx, fy, cx, cy, are in pixels of the network's input, and without crop they stay so. Both have pixel
+    centres at integers, so that scaling by s takes u to s (u + 0.5) - 0.5. The published code divides by the crop's
+    size as if integers were the pixels' corners (``QuirksConfig.corner_pixels``); without that slip the centres move to
+    n + 0.5 first.
 
     Returns:
         (N, 4, 4) float64, camera frame to (u d, v d, d, 1).
     """
     values = intrinsics.double().cpu()
-    scale = torch.tensor(config.scaled_size, dtype=torch.float64) / torch.tensor(config.crop, dtype=torch.float64)
+    full = config.crop or config.scaled_size
+    scale = torch.tensor(config.scaled_size, dtype=torch.float64) / torch.tensor(full, dtype=torch.float64)
     matrices = torch.eye(4, dtype=torch.float64).repeat(len(values), 1, 1)
     matrices[:, [0, 1], [0, 1]] = values[:, :2] / scale
     matrices[:, :2, 2] = (values[:, 2:] + 0.5) / scale - (0.5 if corner_pixels else 0.0)

@@ -70,7 +70,9 @@ def test_the_families_have_classes_of_their_own() -> None:
         ({"encoder": {"layer": 3}}, "unknown key 'layer' \\(did you mean 'layers'\\?\\)"),
         ({"planes": {"axes": "up"}}, "planes.axes must be forward_left_up or right_forward_up, found 'up'"),
         ({"head": {"colour": False, "classes": [1]}}, "head.classes needs head.colour"),
-        ({"input": {"width": 640}}, "must fit into the input, found 800x384 pixels for 640x384"),
+        ({"input": {"width": 640, "crop": [800, 384]}}, "must fit into the input, found 800x384 pixels for 640x384"),
+        ({"input": {"camera_width": 1600}}, "input.camera_width needs input.crop"),
+        ({"input": {"scale": 0.5}}, "input.scale needs input.crop"),
         ({"decision": {"thresholds": [0.0, 0.1]}}, "1 value or one for each of the 16 height layers, found 2"),
     ],
 )

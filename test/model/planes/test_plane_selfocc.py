@@ -28,6 +28,8 @@ SMALL: dict[str, Any] = {
     "occupancy": {"lower": [-4, -4, 0], "upper": [4, 4, 2], "cells": [6, 4, 3]},
 }  # fmt: skip
 
+OFF = {"transposed_references": False, "corner_pixels": False, "lost_ground": False}
+
 
 def small(**changes: Any) -> PlaneConfig:
     config = parse_model_config({**SMALL, **changes}, "small")
@@ -94,13 +96,31 @@ def test_gradients_reach_every_trained_part(model: PlaneSelfOcc) -> None:
 
 
 def test_pixels_of_the_crop() -> None:
-    config = PlaneInputConfig(width=400, height=192, scale=0.25)
+    config = PlaneInputConfig(width=400, height=192, crop=(1600, 768), scale=0.25)
     full = torch.tensor([1200.0, 1300.0, 810.0, 440.0])
     scaled = torch.cat([full[:2] / 4, (full[2:] + 0.5) / 4 - 0.5])[None]
     matrix = crop_intrinsics(scaled, config, corner_pixels=True)[0]
     assert matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist() == pytest.approx(full.tolist(), abs=1e-4)
     right = crop_intrinsics(scaled, config, corner_pixels=False)[0]
     assert (right - matrix)[:2, 2].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_without_crop_a_camera_reads_where_its_own_image_shows_the_anchor() -> None:
+    """Cameras whose images fill different parts of the input: references are pixels of the input, over its size."""
+    model = PlaneSelfOcc(small(input={"width": 96, "height": 64}, official_quirks=OFF))
+    cameras = rig(0.0, 0.0)
+    cameras.intrinsics[1] = torch.tensor([48.0, 50.0, 29.0, 20.0])
+    cameras.sizes[1] = torch.tensor([60.0, 42.0])
+    anchors = model.encoder.get_buffer("anchors_hw")
+    for camera, hits in enumerate(model.prepare(cameras).encoder.planes["hw"].slabs[0].hits):
+        pixels, depth, _ = cameras.select(torch.tensor([camera])).project(anchors.reshape(-1, 3))
+        shares = (pixels[0] + 0.5) / torch.tensor([96.0, 64.0])
+        expected = shares.reshape(*anchors.shape[:2], 2)[hits.rows]
+        ahead = depth.reshape(anchors.shape[:2])[hits.rows] > 0.1
+        assert hits.camera == camera
+        torch.testing.assert_close(hits.references[ahead].clamp(-2, 2), expected[ahead].clamp(-2, 2), atol=1e-4, rtol=0)
+        used = cameras.sizes[camera] / torch.tensor([96.0, 64.0])
+        assert (((expected > 0) & (expected < used)).all(dim=-1) & ahead).any(dim=-1).all()
 
 
 @pytest.mark.parametrize("axes", ["forward_left_up", "right_forward_up"])

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfocc_ros.configuration import ConfigError
-from selfocc_ros.model.planes.config import PlaneBackboneConfig
+from selfocc_ros.model.config import ImageBackboneConfig
 
 STRIDES = (4, 8, 16, 32)
 
@@ -21,9 +21,10 @@ class ImageBackbone(nn.Module):
     their batch norms keep their statistics.
     """
 
-    def __init__(self, config: PlaneBackboneConfig) -> None:
+    def __init__(self, config: ImageBackboneConfig) -> None:
         super().__init__()
         self.config = config
+        check_image_backbone(config)
         transformers = _transformers()
         options = {"depths": list(config.depths), "hidden_sizes": list(config.channels)}
         stages = [f"stage{i + 1}" for i in range(len(STRIDES))]
@@ -79,6 +80,20 @@ class ImageBackbone(nn.Module):
             yield self.model.get_submodule("embedder")
         for stage in range(self.config.frozen_stages):
             yield self.model.get_submodule(f"encoder.stages.{stage}")
+
+
+def check_image_backbone(config: ImageBackboneConfig) -> None:
+    """Raises:
+    ConfigError: the sizes are not those of a ResNet with four stages.
+    """
+    for name, values in (("depths", config.depths), ("channels", config.channels)):
+        if len(values) != len(STRIDES) or min(values) < 1:
+            raise ConfigError(
+                f"backbone.{name} must hold {len(STRIDES)} numbers above 0, one for each stage of {config.name!r}, "
+                f"found {list(values)}."
+            )
+    if not -1 <= config.frozen_stages <= len(STRIDES):
+        raise ConfigError(f"backbone.frozen_stages must be -1 to {len(STRIDES)}, found {config.frozen_stages}.")
 
 
 def _transformers() -> Any:

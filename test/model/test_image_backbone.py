@@ -7,15 +7,16 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from selfocc_ros.configuration import ConfigError
-from selfocc_ros.model.planes.backbone import STRIDES, ImageBackbone
-from selfocc_ros.model.planes.config import PlaneBackboneConfig
+from selfocc_ros.model.config import ImageBackboneConfig
+from selfocc_ros.model.image_backbone import STRIDES, ImageBackbone
 
-SMALL = PlaneBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
+SMALL = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
 
 
 def test_maps_have_the_strides_of_the_pyramid_and_odd_sizes_are_rounded_up() -> None:
@@ -74,6 +75,19 @@ def test_without_network_one_sentence_says_how_to_go_on(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_network_is_refused() -> None:
     with pytest.raises(ConfigError, match="backbone 'resnext' cannot be built"):
         ImageBackbone(dataclasses.replace(SMALL, name="resnext"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"depths": (1, 1, 1)}, "depths must hold 4 numbers above 0, one for each stage of 'resnet', found"),
+        ({"channels": ()}, "channels must hold 4 numbers"),
+        ({"frozen_stages": 5}, "frozen_stages must be -1 to 4, found 5"),
+    ],
+)
+def test_sizes_of_no_resnet_are_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        ImageBackbone(dataclasses.replace(SMALL, **change))
 
 
 def test_the_fast_family_needs_no_transformers(repository: Path) -> None:
