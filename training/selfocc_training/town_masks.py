@@ -28,7 +28,7 @@ def moving_mask(
     local = rays / rays[..., 2:] * np.where(np.isfinite(depth), depth, -1.0)[..., None]
     moving = solids.take(solids.moving)
     centres = (moving.centre - odom_from_camera[:3, 3]) @ odom_from_camera[:3, :3]
-    for row in np.flatnonzero(centres[:, 2] > -moving.radius):
+    for row in np.flatnonzero(centres[:, 2] > -moving.radius).tolist():
         window = _window(centres[row], float(moving.radius[row]) + TOLERANCE_M, camera)
         hits = local[window] @ odom_from_camera[:3, :3].T + odom_from_camera[:3, 3] - moving.centre[row]
         use[window] &= ~_inside(hits, moving, row)

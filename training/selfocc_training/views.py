@@ -10,6 +10,9 @@ from torch import Tensor
 
 from selfocc_ros.model.rig_tensors import RigTensors
 
+UNLABELLED = 255
+"""Class of pixels that nobody has named."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -67,13 +70,10 @@ class Views:
         return None if bool(area.all()) else area
 
 
-UNLABELLED = 255
-"""Class of pixels that nobody has named."""
-
-
 def _pixel_from_ground(rig: RigTensors) -> Tensor:
     """(N, 4, 4) float64: positions of an odometry frame lose centimetres in float32 products."""
     camera = torch.eye(4, dtype=torch.float64, device=rig.intrinsics.device).repeat(len(rig), 1, 1)
     camera[:, [0, 1], [0, 1]] = rig.intrinsics[:, :2].double()
     camera[:, :2, 2] = rig.intrinsics[:, 2:].double()
-    return camera @ torch.linalg.inv(rig.base_from_camera.double())
+    pixel_from_ground: Tensor = camera @ torch.linalg.inv(rig.base_from_camera.double())
+    return pixel_from_ground
