@@ -34,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_training.config import load_train_config
     from selfocc_training.decision import decide_on_towns
     from selfocc_training.town_clips import load_clip, make_clips
-    from selfocc_training.trainer import Trainer
+    from selfocc_training.trainer import Trainer, check_clip_size
 
     config = load_train_config(args.config, steps=args.steps, seed=args.seed)
+    check_clip_size(config)
     data = config.data
     seeds = range(data.first_seed, data.first_seed + data.seeds)
     began = time.monotonic()

@@ -11,11 +11,23 @@ import numpy as np
 import pytest
 import torch
 
+from selfocc_ros.configuration import ConfigError
+from selfocc_ros.model.checkpoint import load_checkpoint, save_checkpoint
+from selfocc_ros.model.config import ImageBackboneConfig
+from selfocc_ros.model.image_backbone import ImageBackbone
+from selfocc_ros.model.planes.config import CORRECTED, PlaneConfig
+from selfocc_ros.runtime.predictor import Predictor
+from selfocc_ros.town.rigs import load_rig
+from selfocc_ros.town.town import Town
+from selfocc_ros.town.truth import render_frame, stamp_of
 from selfocc_training.config import DataConfig, LossConfig, TrainConfig, load_train_config
 from selfocc_training.objective import training_losses
 from selfocc_training.steps import draw_step
 from selfocc_training.town_clips import Clip
-from selfocc_training.trainer import Trainer, TrainingError, learning_rate
+from selfocc_training.town_evaluation import encode_sample
+from selfocc_training.trainer import Trainer, TrainingError, check_clip_size, learning_rate
+
+RIG = load_rig("front1")
 
 MODEL = """
 name: small
@@ -27,6 +39,17 @@ field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [40, 40, 10]}
 renderer: {samples: 24}
 """
 
+TPV = """
+name: small_tpv
+family: tpv
+input: {width: 64, height: 48}
+backbone: {depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], weights: "", frozen_stages: -1}
+planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
+encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
+renderer: {samples: 24, near_density: 4.0}
+occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
+"""
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
@@ -35,6 +58,13 @@ def config(tmp_path: Path) -> TrainConfig:
     data = DataConfig(current_views=2, anchor_views=1, anchor_reach=2, widest_gap=2, widen_steps=10, grid=(8, 10))
     loss = LossConfig(background_from=6)
     return TrainConfig(model=str(path), steps=40, warmup=5, bfloat16=False, data=data, loss=loss)
+
+
+@pytest.fixture
+def tpv(config: TrainConfig, tmp_path: Path) -> TrainConfig:
+    path = tmp_path / "small_tpv.yaml"
+    path.write_text(TPV)
+    return dataclasses.replace(config, model=str(path))
 
 
 def reprojection(trainer: Trainer) -> float:
@@ -65,6 +95,85 @@ def test_resume_is_just_a_step_number(config: TrainConfig, ground_clip: Clip, tm
     second.run(8)
     for a, b in zip(straight.average.parameters(), second.average.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_tpv_resumes_exactly_though_it_drops_out(tpv: TrainConfig, ground_clip: Clip, tmp_path: Path) -> None:
+    straight = Trainer(tpv, [ground_clip])
+    straight.run(3)
+    Trainer(tpv, [ground_clip], tmp_path / "run").run(2)
+    resumed = Trainer(tpv, [ground_clip], tmp_path / "run")
+    assert resumed.step == 2
+    resumed.run(3)
+    for name, value in straight.average.state_dict().items():
+        assert torch.allclose(value, resumed.average.state_dict()[name], atol=1e-6), name
+
+
+def test_a_trained_tpv_travels_in_its_checkpoint_and_predicts(
+    tpv: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    network = Trainer(tpv, [ground_clip]).run(3)
+    path = tmp_path / "tpv.safetensors"
+    save_checkpoint(path, network, {"steps": 3}, half=True)
+    loaded, info = load_checkpoint(path)
+    assert isinstance(info.config, PlaneConfig)
+    assert info.config.official_quirks == CORRECTED  # not in the file above
+    prediction = Predictor(loaded, "cpu").predict(encode_sample(render_frame(Town(3, seconds=4.0), RIG, stamp_of(2.0))))
+    assert prediction.volume.state.shape == (16, 16, 8)
+    assert prediction.failed == {}
+    assert prediction.volume.sdf is not None
+    assert np.isfinite(prediction.volume.sdf).all()
+
+
+def test_what_batch_norm_counts_is_copied_and_what_it_measures_averaged(tpv: TrainConfig, ground_clip: Clip) -> None:
+    trainer = Trainer(tpv, [ground_clip])
+    start = trainer.average.state_dict()
+    counters = [name for name in start if name.endswith("num_batches_tracked")]
+    means = [name for name in start if name.endswith("running_mean")]
+    before = {name: start[name].clone() for name in means}
+    trainer.run(1)
+    mine, average = trainer.model.state_dict(), trainer.average.state_dict()
+    assert counters
+    assert all(average[name].item() == mine[name].item() == 1 for name in counters)
+    for name in means:
+        assert torch.allclose(average[name], before[name].lerp(mine[name], 0.9), atol=1e-6)
+
+
+def test_pretrained_weights_are_taken_at_the_start_and_learn_slowly(
+    config: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    described = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
+    trained = ImageBackbone(described)
+    trained.model.save_pretrained(tmp_path / "weights")  # type: ignore[operator]
+    backbone = "{{name: resnet, depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], neck: 16, weights: {}}}"
+    path = tmp_path / "resnet.yaml"
+    path.write_text(MODEL.replace("{channels: [8, 8, 16, 16], neck: 16}", backbone.format(tmp_path / "weights")))
+    config = dataclasses.replace(config, model=str(path))
+    trainer = Trainer(config, [ground_clip], tmp_path / "run")
+    found = {name: value for name, value in trainer.average.state_dict().items() if name.startswith("backbone.image.")}
+    assert all(torch.equal(found[f"backbone.image.model.{k}"], v) for k, v in trained.model.state_dict().items())
+    trainer.run(1)
+    rates = {id(p): group["lr"] for group in trainer.optimiser.param_groups for p in group["params"]}
+    for name, parameter in trainer.model.named_parameters():
+        share = 0.1 if "backbone.image." in name else config.sharpness_rate if name == "log_sharpness" else 1.0
+        assert rates[id(parameter)] == pytest.approx(share * learning_rate(0, config)), name
+    for file in (tmp_path / "weights").iterdir():
+        file.unlink()
+    assert Trainer(config, [ground_clip], tmp_path / "run").step == 1  # a resume needs them no more
+    with pytest.raises(ConfigError, match=r"backbone\.weights .* cannot be had"):
+        Trainer(config, [ground_clip])
+
+
+def test_clips_of_another_size_than_the_network_takes_are_refused(
+    config: TrainConfig, tpv: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    wider = dataclasses.replace(config, model="tiny")
+    with pytest.raises(ConfigError, match="network tiny takes images of 256x144 pixels, but the clips are of 64x48"):
+        Trainer(wider, [ground_clip])
+    with pytest.raises(ConfigError, match=r"small takes images of 64x48 .* but data\.clip.* make clips of 256x144"):
+        check_clip_size(config)
+    check_clip_size(wider)
+    with pytest.raises(ConfigError, match=r"nuscenes_tpv: input\.crop is for published checkpoints"):
+        check_clip_size(dataclasses.replace(config, model="nuscenes_tpv"))
 
 
 def test_terms_follow_the_configuration(config: TrainConfig, ground_clip: Clip) -> None:
@@ -99,6 +208,13 @@ def test_learning_rate_warms_up_and_decays(config: TrainConfig) -> None:
     assert rates[0] < rates[config.warmup] == pytest.approx(config.learning_rate)
     assert rates[-1] == pytest.approx(0.02 * config.learning_rate)
     assert all(a >= b for a, b in zip(rates[config.warmup :], rates[config.warmup + 1 :], strict=False))
+
+
+@pytest.mark.parametrize("name", ["tiny_town", "fast_s_town", "tpv_s_town"])
+def test_the_runs_that_come_with_the_package_make_clips_of_the_right_size(name: str) -> None:
+    config = load_train_config(name)
+    assert f"{config.model}_town" == name
+    check_clip_size(config)
 
 
 def test_the_shipped_configuration_is_read() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from selfocc_ros.model.config import DecisionConfig
-from selfocc_ros.model.selfocc import SelfOcc, occupancy_score
+from selfocc_ros.model.families import Network
+from selfocc_ros.model.selfocc import occupancy_score
 from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
@@ -34,8 +35,8 @@ def choose_decision(samples: Iterable[Sample]) -> tuple[DecisionConfig, dict[str
     """Decision with the best sum of IoU and above-ground IoU over the samples: corner weight, threshold per layer.
 
     Args:
-        samples: per sample the field's nodes (X+1, Y+1, Z+1), true occupancy, camera mask and above-ground mask, all
-            boolean (X, Y, Z).
+        samples: per sample the field's distances at the corners of the voxels (X+1, Y+1, Z+1), true occupancy, camera
+            mask and above-ground mask, all boolean (X, Y, Z).
 
     Returns:
         the decision and the IoUs that it reaches on these samples.
@@ -90,7 +91,7 @@ def _best_thresholds(counts: Tensor) -> tuple[list[int], tuple[float, float]]:
     return chosen, scores(chosen)
 
 
-def decide_on_towns(model: SelfOcc, seeds: Sequence[int]) -> tuple[DecisionConfig, dict[str, float]]:
+def decide_on_towns(model: Network, seeds: Sequence[int]) -> tuple[DecisionConfig, dict[str, float]]:
     """Decision of ``choose_decision`` on drives among ``seeds``, which must be training drives."""
     spread = sorted({seeds[round(i)] for i in np.linspace(0, len(seeds) - 1, DRIVES)})
     return choose_decision(_samples(Predictor(model), spread))
@@ -105,7 +106,7 @@ def _samples(predictor: Predictor, seeds: Iterable[int]) -> Iterator[Sample]:
             scene = predictor.predict(encode_sample(frame)).scene
             occupied = torch.from_numpy(truth.classes != FREE_CLASS)
             yield (
-                scene.nodes.cpu(),
+                predictor.model.corner_distances(scene).cpu(),
                 occupied,
                 torch.from_numpy(truth.camera_mask),
                 torch.from_numpy(truth.above_ground),
