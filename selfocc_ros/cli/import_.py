@@ -6,19 +6,54 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = """Turn a checkpoint of the published SelfOcc (a PyTorch file) into one of ours, a self-describing .safetensors
-file. Every entry must have its place in the configured network; no code that the file may carry is run."""
+HELP = """Turn a checkpoint of the published SelfOcc (a PyTorch file) into one of ours: a
+self-describing .safetensors file that the node, replay and evaluate take. Every
+entry must have its place in the configured network, of the same shape; what is
+missing or left over is named, and nothing is written. No code that the file may
+carry is run."""
+
+EPILOG = """networks (--config) and the published configurations that they stand for:
+  nuscenes_tpv          nuscenes_occ
+  nuscenes_bev          nuscenes_occ_bev
+  nuscenes_depth        nuscenes_depth
+  nuscenes_novel_depth  nuscenes_novel_depth
+  kitti_tpv             kitti_occ
+  kitti_novel_depth     kitti_novel_depth
+  kitti_raw_depth       kitti_raw_depth
+`selfocc info NAME` tells what each is. A checkpoint trained with other sizes needs
+a copy of the YAML file (config/models) with the same changes.
+
+example:
+  selfocc import model_state_dict.pth --config nuscenes_tpv --out tpv.safetensors
+  selfocc info tpv.safetensors
+  selfocc replay my_drive --checkpoint tpv.safetensors --out out/replay
+
+exit status: 0 written, 2 refused, with one sentence that says why. docs/selfocc.md
+tells more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc import`."""
-    parser.add_argument("source", type=Path, help="official checkpoint, such as model_state_dict.pth")
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--config", required=True, help="name of a model configuration, such as nuscenes_tpv, or a YAML file"
+        "source",
+        type=Path,
+        metavar="FILE",
+        help="the official checkpoint: a state dict, or a dict with one under `state_dict`",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME",
+        help="the network it was trained as: a name from below, or a YAML file",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument("--half", action="store_true", help="store 16 bit values: half the size, slightly rounded")
-    parser.add_argument("--json", help="write what was imported to this file ('-': standard output)")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="also write checkpoint, parameters and provenance to this file ('-': standard output, not the words)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from selfocc_ros.model.checkpoint import CheckpointError
+from selfocc_ros.model.config import load_model_config
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.names import NOT_USED, official_name, own_name
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
+from selfocc_ros.resources import resource
 
 SHOWN = 4
 """Most names that a refusal lists of each kind; it tells how many more there are."""
@@ -110,7 +112,8 @@ def assign_official(model: PlaneSelfOcc, state: Mapping[str, Tensor], where: str
         if names
     ]
     if troubles:
-        raise CheckpointError(f"{where} does not fit configuration {model.config.name}: {'; '.join(troubles)}.")
+        hint = _nearest_network(state, model.config)
+        raise CheckpointError(f"{where} does not fit configuration {model.config.name}: {'; '.join(troubles)}.{hint}")
     broken = [official_name(name) for name, value in taken.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(f"{where} cannot be used: {_listed('not finite', broken)}.")
@@ -134,6 +137,30 @@ def import_official(path: Path, config: PlaneConfig) -> tuple[PlaneSelfOcc, dict
     assign_official(model, checkpoint.state, f"checkpoint {path}")
     not_used = sorted(NOT_USED.keys() & checkpoint.state.keys())
     return model.eval(), {**checkpoint.provenance, "not_used": not_used}
+
+
+def _nearest_network(state: Mapping[str, Tensor], config: PlaneConfig) -> str:
+    """Which configurations of ours ``state`` has the sizes of, as a sentence; empty if ``config`` or none has them."""
+    if _has_sizes_of(config, state):
+        return ""
+    configs = (load_model_config(path.stem) for path in sorted(resource("config/models").glob("*.yaml")))
+    fitting = [one.name for one in configs if isinstance(one, PlaneConfig) and _has_sizes_of(one, state)]
+    return f" It has the sizes of {' or '.join(fitting)}." if fitting else ""
+
+
+def _has_sizes_of(config: PlaneConfig, state: Mapping[str, Tensor]) -> bool:
+    """Whether cameras, planes and head of ``state``, by which networks differ, are as configured."""
+    channels, outputs = config.encoder.channels, 1 + config.features
+    x, y, z = config.planes.nodes
+    sizes: dict[str, tuple[int, ...]] = {"encoder.cams_embeds": (len(config.encoder.camera_directions), channels)}
+    if config.family == "bev":
+        sizes["lifter.bev"] = (1, y * x, channels)
+        outputs *= z
+    else:
+        tokens = {"hw": y * x, "zh": z * y, "wz": x * z}
+        sizes |= {f"lifter.tpv_{plane}": (1, count, channels) for plane, count in tokens.items()}
+    sizes["head.model.field.density_net.3.weight"] = (outputs, channels)
+    return all(name in state and tuple(state[name].shape) == size for name, size in sizes.items())
 
 
 def _listed(what: str, names: Iterable[str]) -> str:

@@ -8,18 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch import Tensor
 
 from selfocc_ros import cli
-from selfocc_ros.model.checkpoint import load_checkpoint
+from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.rig import CameraRig
+from selfocc_ros.geometry.voxels import OCCUPIED, UNKNOWN
+from selfocc_ros.model.checkpoint import CheckpointError, load_checkpoint
 from selfocc_ros.model.config import load_model_config
+from selfocc_ros.model.official import assign_official
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.names import official_name
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
 from selfocc_ros.model.rig_tensors import RigTensors
+from selfocc_ros.runtime.predictor import Predictor
+from selfocc_ros.sensing.frames import CameraFrame, RigSample
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -116,6 +124,39 @@ def test_a_bare_state_dict_will_do_and_half_is_half(official: State, config: Pat
     assert 0 < (own - official["head.model.field.density_net.1.weight"]).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_network_saved_from_several_gpus_is_the_same(
+    wrapped: bool, official: State, config: Path, tmp_path: Path
+) -> None:
+    prefixed = {f"module.{name}": value for name, value in official.items()}
+    torch.save({"state_dict": prefixed} if wrapped else prefixed, tmp_path / "parallel.pth")
+    torch.save(official, tmp_path / "plain.pth")
+    states = []
+    for name in ("parallel", "plain"):
+        assert run_import(tmp_path / f"{name}.pth", config, tmp_path / f"{name}.safetensors") == 0
+        states.append(load_checkpoint(tmp_path / f"{name}.safetensors")[0].state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_predictor_runs_what_was_imported(official: State, config: Path, tmp_path: Path) -> None:
+    official["head.model.field.density_net.3.weight"] -= 0.35  # so that signs differ within the grid
+    torch.save(official, tmp_path / "official.pth")
+    assert run_import(tmp_path / "official.pth", config, tmp_path / "own.safetensors") == 0
+    predictor = Predictor.from_checkpoint(tmp_path / "own.safetensors", device="cpu")
+    camera = CameraModel(128, 96, np.array([[80.0, 0.0, 63.5], [0.0, 80.0, 31.5], [0.0, 0.0, 1.0]]))
+    pose = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+    picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    frame = CameraFrame("front", 7, "front_optical", "rgb8", picture.tobytes(), 128, 96)
+    found = predictor.predict(RigSample(7, CameraRig(("front",), (camera,), pose[None]), (frame,)))
+    assert not found.failed
+    assert found.volume.state.shape == (6, 4, 3)
+    assert found.volume.sdf is not None
+    assert np.isfinite(found.volume.sdf).all()
+    assert ((found.volume.sdf < 0) == (found.volume.state == OCCUPIED)).all()
+    assert (found.volume.state != UNKNOWN).any()
+
+
 def without_one(state: State) -> None:
     del state[RANDOM]
 
@@ -172,6 +213,28 @@ def test_what_does_not_fit_is_refused_with_names(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("trained", "named"),
+    [
+        ("nuscenes_bev", "nuscenes_bev"),
+        ("kitti_raw_depth", "kitti_raw_depth"),
+        ("kitti_tpv", "kitti_novel_depth or kitti_tpv"),
+    ],
+)
+def test_the_checkpoint_of_another_network_is_recognised(trained: str, named: str) -> None:
+    networks = []
+    for name in (trained, "nuscenes_tpv"):
+        loaded = load_model_config(name)
+        assert isinstance(loaded, PlaneConfig)
+        with torch.device("meta"):
+            networks.append(PlaneSelfOcc(loaded))
+    state = {official_name(name): value for name, value in networks[0].state_dict().items()}
+    with pytest.raises(CheckpointError) as error:
+        assign_official(networks[1], state, "checkpoint some.pth")
+    assert str(error.value).startswith("checkpoint some.pth does not fit configuration nuscenes_tpv: ")
+    assert str(error.value).endswith(f" It has the sizes of {named}.")
+
+
 class Bomb:
     """Runs code when it is unpickled."""
 
@@ -191,7 +254,13 @@ def test_a_file_with_code_is_not_run(
 
 @pytest.mark.parametrize(
     ("contents", "sentence"),
-    [(None, "does not exist"), (b"", "not a PyTorch file"), (b"PK\x03\x04 torn", "not a PyTorch file")],
+    [
+        (None, "does not exist"),
+        (b"", "not a PyTorch file"),
+        (b"PK\x03\x04 torn", "not a PyTorch file"),
+        (b"name: nuscenes_tpv\nfamily: tpv\n", "not a PyTorch file"),
+        (b"<!DOCTYPE html><html>log in to download</html>", "not a PyTorch file"),
+    ],
 )
 def test_missing_and_damaged_files(
     contents: bytes | None, sentence: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -200,7 +269,37 @@ def test_missing_and_damaged_files(
     if contents is not None:
         source.write_bytes(contents)
     assert run_import(source, config, tmp_path / "out.safetensors") == 2
-    assert sentence in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert str(source) in told
+    assert told.count("\n") == 1
+
+
+def test_other_files_are_no_checkpoints(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.safetensors"
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    assert run_import(tmp_path / "other.safetensors", config, out) == 2
+    assert run_import(tmp_path, config, out) == 2
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    assert run_import(tmp_path / "list.pth", config, out) == 2
+    torch.save({0: torch.zeros(3)}, tmp_path / "numbers.pth")
+    assert run_import(tmp_path / "numbers.pth", config, out) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4
+    assert "not a PyTorch file" in told[0] or "does not fit" in told[0]  # newer versions of torch read safetensors
+    assert "not a PyTorch file" in told[1]
+    assert "holds no state dict" in told[2]
+    assert "holds no state dict" in told[3]
+    assert not out.exists()
+
+
+def test_the_help_names_every_published_network(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["import", "--help"])
+    told = capsys.readouterr().out
+    for path in (repository / "config" / "models").glob("*_*.yaml"):
+        published = "Published as" in path.read_text()
+        assert (f"  {path.stem} " in told) == published
 
 
 def test_options_that_cannot_work(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
