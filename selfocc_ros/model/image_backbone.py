@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from selfocc_ros.configuration import ConfigError
@@ -57,6 +58,10 @@ class ImageBackbone(nn.Module):
         name = self.config.weights
         if not name:
             return
+        # transformers replaces torch.linspace while it loads. torch lists its constructors when a device context is
+        # used for the first time; were that during loading, such contexts would overlook linspace from then on.
+        with torch.device("meta"):
+            torch.empty(0)
         try:
             # Not through AutoBackbone, which takes no local folders.
             loaded, report = self.model.from_pretrained(name, output_loading_info=True)

@@ -166,7 +166,7 @@ def _check_widths(config: ModelConfig) -> None:
     ConfigError: channels that the blocks cannot be built of, or settings of one backbone given to the other.
     """
     backbone, encoder = config.backbone, config.encoder
-    widths = {
+    widths: dict[str, tuple[int, ...]] = {
         "backbone.neck": (backbone.neck,),
         "encoder.channels": (encoder.channels,),
         "encoder.fine": (encoder.fine,),

@@ -96,9 +96,10 @@ def test_every_trained_value_gets_a_finite_gradient(kind: str, one_thread: None)
     points = torch.rand(300, 3) * torch.tensor([8.0, 8.0, 2.0])
     value = scene.sdf(points).square().sum() + scene.colour(points).square().sum() + scene.sharpness
     torch.autograd.backward(value + scene.log_distances.square().sum())
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-    assert not [name for name, gradient in gradients.items() if gradient is None]
-    assert not [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad, name
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
     assert model.log_sharpness.grad is not None
     assert model.log_sharpness.grad.abs().sum() > 0
 

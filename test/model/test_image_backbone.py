@@ -59,6 +59,21 @@ def test_weights_come_from_a_local_folder(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+def test_loading_weights_leaves_device_contexts_whole(tmp_path: Path, repository: Path) -> None:
+    ImageBackbone(SMALL).model.save_pretrained(tmp_path)  # type: ignore[operator]
+    code = (
+        "import torch\n"
+        "from selfocc_ros.model.config import ImageBackboneConfig\n"
+        "from selfocc_ros.model.image_backbone import ImageBackbone\n"
+        f"sizes = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights={str(tmp_path)!r})\n"
+        "ImageBackbone(ImageBackboneConfig(**sizes)).load_pretrained()\n"
+        "with torch.device('meta'):\n"
+        "    print(torch.linspace(0, 1, 3).device)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
+    assert done.stdout == "meta\n", done.stderr
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ImageBackbone(SMALL).model.save_pretrained(tmp_path)  # type: ignore[operator]
     other = dataclasses.replace(SMALL, channels=(8, 16, 24, 64), weights=str(tmp_path))

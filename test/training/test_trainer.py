@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,8 +79,9 @@ def reprojection(trainer: Trainer) -> float:
 def test_a_ground_that_starts_too_low_is_raised(config: TrainConfig, ground_clip: Clip) -> None:
     loss = dataclasses.replace(config.loss, background_from=10_000, auto_mask=False)
     trainer = Trainer(dataclasses.replace(config, steps=60, loss=loss), [ground_clip])
+    model: Any = trainer.model
     with torch.no_grad():
-        trainer.model.coarse_sdf.bias += 0.6
+        model.coarse_sdf.bias += 0.6
     before = reprojection(trainer)
     trainer.run(60)
     assert reprojection(trainer) < 0.7 * before
@@ -143,7 +145,7 @@ def test_pretrained_weights_are_taken_at_the_start_and_learn_slowly(
 ) -> None:
     described = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
     trained = ImageBackbone(described)
-    trained.model.save_pretrained(tmp_path / "weights")  # type: ignore[operator]
+    trained.model.save_pretrained(tmp_path / "weights")
     backbone = "{{name: resnet, depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], neck: 16, weights: {}}}"
     path = tmp_path / "resnet.yaml"
     path.write_text(MODEL.replace("{channels: [8, 8, 16, 16], neck: 16}", backbone.format(tmp_path / "weights")))
@@ -197,8 +199,9 @@ def test_the_curve_is_kept(config: TrainConfig, ground_clip: Clip, tmp_path: Pat
 
 def test_a_broken_value_names_step_and_term(config: TrainConfig, ground_clip: Clip) -> None:
     trainer = Trainer(config, [ground_clip])
+    model: Any = trainer.model
     with torch.no_grad():
-        trainer.model.colour.bias.fill_(float("nan"))
+        model.colour.bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match="step 0: the rgb loss is nan"):
         trainer.run(1)
 
