@@ -60,7 +60,7 @@ def test_weights_come_from_a_local_folder(tmp_path: Path) -> None:
 
 
 def test_loading_weights_leaves_device_contexts_whole(tmp_path: Path, repository: Path) -> None:
-    ImageBackbone(SMALL).model.save_pretrained(tmp_path)  # type: ignore[operator]
+    ImageBackbone(SMALL).model.save_pretrained(tmp_path)
     code = (
         "import torch\n"
         "from selfocc_ros.model.config import ImageBackboneConfig\n"
@@ -75,7 +75,7 @@ def test_loading_weights_leaves_device_contexts_whole(tmp_path: Path, repository
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    ImageBackbone(SMALL).model.save_pretrained(tmp_path)  # type: ignore[operator]
+    ImageBackbone(SMALL).model.save_pretrained(tmp_path)
     other = dataclasses.replace(SMALL, channels=(8, 16, 24, 64), weights=str(tmp_path))
     with pytest.raises(ConfigError, match=r"another network than configured: encoder\.stages\.3"):
         ImageBackbone(other).load_pretrained()
