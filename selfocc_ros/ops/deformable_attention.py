@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import importlib
 import itertools
@@ -14,11 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from selfocc_ros.ops.padded_values import PaddedValues
+
 IMPLEMENTATIONS = ("auto", "reference", "gather", "triton")
-FORWARD_SLAB = 1 << 15
+_auto = contextvars.ContextVar("implementation", default="auto")
+FORWARD_SLAB = 1 << 17
 """Samples per thread that the gather holds at a time: few enough for a core's cache, enough to pay for the calls."""
 BACKWARD_SLAB = 1 << 14
-"""The same for its gradients, where a sample is many more numbers."""
+"""The same for its gradients, where a sample is many more numbers; of one head."""
 
 
 def deformable_attention(
@@ -54,6 +59,8 @@ def deformable_attention(
         )
     _check_shapes(values, shapes, locations, weights)
     if implementation == "auto":
+        implementation = _auto.get()
+    if implementation == "auto":
         implementation = _fastest(values)
     if implementation == "reference":
         return _reference(values, shapes, locations, weights)
@@ -64,6 +71,22 @@ def deformable_attention(
     from selfocc_ros.ops.deformable_attention_triton import deformable_attention_triton
 
     return deformable_attention_triton(values, sizes, locations, weights)
+
+
+def samples_in_slabs(values: Tensor) -> bool:
+    """Whether values are sampled best by ``PaddedValues``: on a CPU, in full precision, nobody asking for gradients."""
+    full = values.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return full and not torch.is_grad_enabled() and values.device.type == "cpu" and _auto.get() in ("auto", "gather")
+
+
+@contextlib.contextmanager
+def auto_means(implementation: str) -> Iterator[None]:
+    """Lets ``auto`` choose one implementation, for all that compare with it."""
+    token = _auto.set(implementation)
+    try:
+        yield
+    finally:
+        _auto.reset(token)
 
 
 def _check_shapes(values: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> None:
@@ -115,7 +138,7 @@ def _reference(values: Tensor, shapes: Sequence[tuple[int, int]], locations: Ten
 
 
 class _Gather(torch.autograd.Function):
-    """One image and one head at a time, a slab of queries after the other, so that everything stays in the cache."""
+    """A slab of queries after the other, so that everything stays in the cache; backwards also head by head."""
 
     @staticmethod
     def forward(
@@ -124,14 +147,20 @@ class _Gather(torch.autograd.Function):
         ctx.save_for_backward(values, locations, weights)
         ctx.shapes = shapes
         batch, _, heads, channels = values.shape
-        cells = _Cells(shapes, weights.shape[-1], _accumulator(values), values.device)
+        dtype = _accumulator(values)
+        sizes = torch.tensor([(width, height) for height, width in shapes], dtype=dtype, device=values.device)
+        sizes = sizes.view(1, 1, -1, 1, 2)
+        table = PaddedValues(batch, heads, channels, shapes, weights.shape[-1], like=sizes)
         out = values.new_empty(batch, locations.shape[1], heads, channels)
-        table = cells.new_table(channels)
-        for image, head in itertools.product(range(batch), range(heads)):
-            cells.fill(table, values[image, :, head])
-            for slab in _slabs(weights, FORWARD_SLAB):
-                part = (image, slab, head)
-                out[part] = _weighted_sum(table, cells.place(locations[part], weights[part]))
+        for image in range(batch):
+            table.fill(image, values[image])
+            bags = torch.arange(image * heads, (image + 1) * heads, dtype=torch.int32, device=out.device)
+            for slab in _slabs(weights, FORWARD_SLAB // heads):
+                part = (image, slab)
+                steps = (locations[part] * sizes).add_(0.5).permute(4, 1, 0, 2, 3).flatten(1, 2).flatten(2)
+                attention = weights[part].to(dtype).transpose(0, 1).flatten(0, 1).flatten(1)
+                found = table.sample(steps[0], steps[1], attention, bags.repeat_interleave(len(out[part])))
+                out[part] = found.view(heads, -1, channels).transpose(0, 1)
         return out.flatten(2)
 
     @staticmethod
@@ -255,14 +284,6 @@ def _slabs(weights: Tensor, slab: int) -> Iterator[slice]:
 def _queries_at_a_time(weights: Tensor, slab: int) -> int:
     _, queries, _, levels, points = weights.shape
     return max(1, min(queries, slab * torch.get_num_threads() // max(1, levels * points)))
-
-
-def _weighted_sum(table: Tensor, place: _Place) -> Tensor:
-    """Rows of single corners, weighted and added without being held: (n, channels)."""
-    corner = torch.arange(4, dtype=torch.int32, device=table.device).unsqueeze(1)
-    rows = (place.cell.unsqueeze(1) * 4 + corner).flatten(1)
-    shares = torch.stack(place.shares(), dim=1).flatten(1)
-    return F.embedding_bag(rows, table.view(4 * len(table), -1), per_sample_weights=shares, mode="sum")
 
 
 def _slab_gradients(

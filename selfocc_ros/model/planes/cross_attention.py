@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from selfocc_ros.model.planes.geometry import Plane, PlaneGrid
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache, Slab
-from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes
-from selfocc_ros.ops.deformable_attention import deformable_attention
+from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes, sampling_reach, within_reach
+from selfocc_ros.model.planes.slab_attention import cross_attention_in_slabs
+from selfocc_ros.ops.deformable_attention import deformable_attention, samples_in_slabs
 
 BUNDLE_SIZES = (8, 6, 4)
 """Anchors that are sampled or left out together: the first that divides a token's anchors."""
@@ -56,9 +56,13 @@ class ImageCrossAttention(nn.Module):
     def forward(self, tokens: Tensor, image: ImageTokens, cache: PlaneRigCache) -> Tensor:
         """(T, dim) of this plane to the same shape."""
         hits = cache.planes[self.plane]
-        values = torch.split(self.deformable_attention.values(image.tokens), 1)
-        cells = cell_sizes(image.shapes, tokens.device)
-        summed = torch.cat([self._sum_of_cameras(tokens, slab, values, image.shapes, cells) for slab in hits.slabs])
+        sampling = self.deformable_attention
+        if samples_in_slabs(tokens):
+            summed = cross_attention_in_slabs(sampling, self.bundles, image.shapes, tokens, image.tokens, hits)
+        else:
+            values = torch.split(sampling.values(image.tokens), 1)
+            cells = cell_sizes(image.shapes, tokens.device)
+            summed = torch.cat([self._sum_of_cameras(tokens, slab, values, image.shapes, cells) for slab in hits.slabs])
         mean = summed / hits.counts.clamp(min=1).unsqueeze(-1)
         out: Tensor = tokens + self.dropout(self.output_proj(mean))
         return out
@@ -93,28 +97,6 @@ class ImageCrossAttention(nn.Module):
     def _bundled(self, samples: Tensor) -> Tensor:
         """(Q, heads, levels, points, ...) to (Q * bundles, heads, levels, points of a bundle, ...)."""
         return samples.view(*samples.shape[:3], self.bundles, -1, *samples.shape[4:]).movedim(3, 1).flatten(0, 1)
-
-
-@torch.no_grad()
-def sampling_reach(offsets: Tensor, cells: Tensor) -> Tensor:
-    """How far from a token's anchors its samples still read features.
-
-    Args:
-        offsets: (Q, heads, levels, points, 2) in cells.
-        cells: (levels, 1, 2), see ``cell_sizes``.
-
-    Returns:
-        (Q, 2) along x and y, as a share of the image.
-    """
-    farthest = torch.linalg.vector_norm(offsets, ord=math.inf, dim=(1, 3))
-    shares: Tensor = ((farthest.to(cells.dtype) + 0.5) * cells[:, 0]).amax(dim=1)
-    return shares
-
-
-def within_reach(references: Tensor, reach: Tensor) -> Tensor:
-    """Bundles that may read anything: (n, bundles), of anchors (n, bundles, anchors, 2) whose reach is (n, 2)."""
-    reach = reach[:, None, None]
-    return ~((references < -reach) | (references > 1 + reach)).any(dim=-1).all(dim=-1)
 
 
 class PlanesCrossAttention(nn.Module):

@@ -17,8 +17,10 @@ from selfocc_ros.model.planes.sampling import DeformableSampling
 from selfocc_ros.model.planes.self_attention import PlaneSelfAttention, bird_eye_references, hybrid_references
 
 NORM_EPSILON = 1e-5
-SLAB_SAMPLES = {"cpu": 2**22, "cuda": 2**24}
-"""Attention samples held at a time: few enough to need little memory, enough to pay for each call."""
+SLAB_SAMPLES = {"cpu": 2**18, "cuda": 2**24}
+"""Attention samples held at a time: as many as a core's cache holds, or enough to pay for the launches."""
+TRAINING_SLAB_SAMPLES = {"cpu": 2**22, "cuda": 2**24}
+"""The same with gradients, where each slab costs a pass over all values as well."""
 
 
 class FeedForward(nn.Module):
@@ -88,7 +90,8 @@ class PlaneEncoder(nn.Module):
         dropout: probability, behind every attention and in the feed-forward networks.
         official_quirks: whether the bird's eye self-attention looks around mirrored places as the published networks
             do, see ``bird_eye_references``. Three planes have no such quirk.
-        checkpoint_layers: whether training keeps only the layers' inputs and computes the rest again on the way back.
+        checkpoint_layers: whether training keeps only the layers' inputs and computes the rest again on the way back:
+            a third more time for a fraction of the memory.
     """
 
     references: Tensor
@@ -107,7 +110,7 @@ class PlaneEncoder(nn.Module):
         self_points: int = 12,
         dropout: float = 0.1,
         official_quirks: bool = True,
-        checkpoint_layers: bool = False,
+        checkpoint_layers: bool = True,
     ) -> None:
         super().__init__()
         self.grid, self.planes = grid, tuple(planes)
@@ -164,7 +167,8 @@ class PlaneEncoder(nn.Module):
             image: (height, width) of the crop in these pixels, or (N, 2) where cameras differ.
             focal_ratios: (N, 2) share of the network's input along x and y that the crop fills, where it is padded.
             cameras: (N,) which camera embedding each camera uses; the first N without it.
-            slab_samples: attention samples held at a time; by default what suits the device.
+            slab_samples: attention samples held at a time; by default what suits the device, and training or
+                evaluation, whichever the module is set to.
         """
         device = self.references.device
         matrices = images_from_box.to(device, torch.float32)
@@ -176,7 +180,8 @@ class PlaneEncoder(nn.Module):
                 f"each of {len(matrices)} cameras needs one of the encoder's {len(self.cams_embeds)} camera "
                 f"embeddings, found {cameras.tolist()}"
             )
-        samples = slab_samples or SLAB_SAMPLES.get(device.type, SLAB_SAMPLES["cuda"])
+        by_device = TRAINING_SLAB_SAMPLES if self.training else SLAB_SAMPLES
+        samples = slab_samples or by_device.get(device.type, by_device["cuda"])
         planes = {
             name: plane_hits(
                 self.get_buffer(f"anchors_{name}"), matrices, sizes, ratios, max(1, samples // samples_per_token)

@@ -72,3 +72,25 @@ class DeformableSampling(nn.Module):
 def cell_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     """(levels, 1, 2) width and height of a cell of each level (rows, columns), as a share of the level's extent."""
     return torch.tensor([(1 / columns, 1 / rows) for rows, columns in shapes], device=device).unsqueeze(1)
+
+
+@torch.no_grad()
+def sampling_reach(offsets: Tensor, cells: Tensor) -> Tensor:
+    """How far from a token's anchors its samples still read features.
+
+    Args:
+        offsets: (Q, heads, levels, points, 2) in cells.
+        cells: (levels, 1, 2), see ``cell_sizes``.
+
+    Returns:
+        (Q, 2) along x and y, as a share of the image.
+    """
+    farthest = torch.linalg.vector_norm(offsets, ord=math.inf, dim=(1, 3))
+    shares: Tensor = ((farthest.to(cells.dtype) + 0.5) * cells[:, 0]).amax(dim=1)
+    return shares
+
+
+def within_reach(references: Tensor, reach: Tensor) -> Tensor:
+    """Bundles that may read anything: (n, bundles), of anchors (n, bundles, anchors, 2) whose reach is (n, 2)."""
+    reach = reach[:, None, None]
+    return ~((references < -reach) | (references > 1 + reach)).any(dim=-1).all(dim=-1)

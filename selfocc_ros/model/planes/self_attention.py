@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from selfocc_ros.model.planes.geometry import Plane, PlaneGrid
 from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes
-from selfocc_ros.ops.deformable_attention import deformable_attention
+from selfocc_ros.model.planes.slab_attention import self_attention_in_slabs
+from selfocc_ros.ops.deformable_attention import deformable_attention, samples_in_slabs
 
 
 def hybrid_references(grid: PlaneGrid, planes: Sequence[Plane], points: int) -> Tensor:
@@ -87,13 +88,20 @@ class PlaneSelfAttention(DeformableSampling):
             references: (T, planes, points or 1, 2) as (x, y), each 0..1.
             slab_samples: queries are taken in slabs of about so many samples, which bounds the memory.
         """
+        if samples_in_slabs(tokens):
+            sampled = self_attention_in_slabs(self, self.shapes, tokens, tokens + positions, references, slab_samples)
+        else:
+            sampled = self._sampled(tokens, tokens + positions, references, slab_samples)
+        out: Tensor = tokens + self.dropout(self.output_proj(sampled))
+        return out
+
+    def _sampled(self, tokens: Tensor, queries: Tensor, references: Tensor, slab_samples: int) -> Tensor:
         values = self.values(tokens.unsqueeze(0))
         cells = cell_sizes(self.shapes, tokens.device)
         slab = max(1, slab_samples // self.samples_per_query)
         sampled = []
-        for queries, starts in zip(torch.split(tokens + positions, slab), torch.split(references, slab), strict=True):
-            offsets, weights = self.offsets_and_weights(queries)
+        for own, starts in zip(torch.split(queries, slab), torch.split(references, slab), strict=True):
+            offsets, weights = self.offsets_and_weights(own)
             locations = torch.addcmul(starts.unsqueeze(1), offsets, cells)
             sampled.append(deformable_attention(values, self.shapes, locations.unsqueeze(0), weights.unsqueeze(0))[0])
-        out: Tensor = tokens + self.dropout(self.output_proj(torch.cat(sampled)))
-        return out
+        return torch.cat(sampled)

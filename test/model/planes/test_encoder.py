@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
 from selfocc_ros.geometry.voxels import GridError
-from selfocc_ros.model.planes import cross_attention
-from selfocc_ros.model.planes.cross_attention import within_reach
+from selfocc_ros.model.planes import cross_attention, slab_attention
 from selfocc_ros.model.planes.encoder import PlaneEncoder
 from selfocc_ros.model.planes.geometry import BEV, HW, TPV, Plane, PlaneGrid
 from selfocc_ros.model.planes.queries import PlaneQueries
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache, project_anchors
+from selfocc_ros.model.planes.sampling import within_reach
 from selfocc_ros.model.planes.self_attention import bird_eye_references
+from selfocc_ros.ops.deformable_attention import auto_means
 
 GRID = PlaneGrid((-6.0, -8.0, -1.0), (6.0, 8.0, 3.0), (7, 9, 5))
 IMAGE = (40, 64)
@@ -183,20 +185,34 @@ def test_a_cache_serves_again_in_slabs_of_any_size(planes: Sequence[Plane]) -> N
     assert_same(encode(net, slabs, maps), expected)
 
 
-def test_anchors_out_of_reach_are_left_out_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(TPV, anchors=(24, 16, 8))
-    cache = net[1].prepare(RIG, IMAGE)
+@pytest.mark.parametrize("path", [cross_attention, slab_attention])
+def test_anchors_out_of_reach_are_left_out_without_effect(monkeypatch: pytest.MonkeyPatch, path: ModuleType) -> None:
+    lifter, encoder = network(TPV, anchors=(24, 16, 8))
+    cache = encoder.prepare(RIG, IMAGE)
     kept: list[Tensor] = []
 
     def watched(references: Tensor, reach: Tensor) -> Tensor:
         kept.append(within_reach(references, reach))
         return kept[-1]
 
-    monkeypatch.setattr(cross_attention, "within_reach", watched)
-    found = encode(net, cache, feature_maps(3))
-    assert 0.2 < torch.cat([bundles.flatten() for bundles in kept]).float().mean() < 0.9
-    monkeypatch.setattr(cross_attention, "within_reach", lambda references, _: references.isfinite().any(-1).any(-1))
-    assert_same(found, encode(net, cache, feature_maps(3)))
+    with torch.set_grad_enabled(path is cross_attention):
+        monkeypatch.setattr(path, "within_reach", watched)
+        found = encoder(lifter(), feature_maps(3), cache)
+        assert 0.2 < torch.cat([bundles.flatten() for bundles in kept]).float().mean() < 0.9
+        monkeypatch.setattr(path, "within_reach", lambda references, _: references.isfinite().any(-1).any(-1))
+        assert_same(found, encoder(lifter(), feature_maps(3), cache))
+
+
+@BOTH
+@pytest.mark.parametrize("anchors", [(8, 8, 4), (24, 15, 7)])
+def test_without_gradients_the_same_is_computed_slab_by_slab(
+    planes: Sequence[Plane], anchors: tuple[int, int, int]
+) -> None:
+    lifter, encoder = network(planes, anchors=anchors)
+    cache = encoder.prepare(RIG, IMAGE, slab_samples=700)
+    with auto_means("reference"):
+        expected = encoder(lifter(), feature_maps(3), cache)
+    assert_same(encode((lifter, encoder), cache, feature_maps(3)), expected)
 
 
 def test_the_size_of_each_camera_may_differ() -> None:
