@@ -22,12 +22,14 @@ class Rendered:
         distances: (R, S) metres along the ray at which each section's surface lies.
         left: (R,) transmittance that is left at the far end of the box.
         exits: (R,) metres along the ray where it leaves the box.
+        read_at: (R, S) metres along the ray at which colour and classes of each section are read.
     """
 
     weights: Tensor
     distances: Tensor
     left: Tensor
     exits: Tensor
+    read_at: Tensor
 
     def expected_distance(self) -> Tensor:
         """(R,) metres along the ray, over what was hit inside the box; the exit where nothing was."""
@@ -101,11 +103,11 @@ def render(
         crosses = (near > 0) & (far < 0)
         share = torch.where(crosses, near / (near - far).clamp(min=1e-6), torch.full_like(near, 0.5))
     distances = edges[:, :-1] + (edges[:, 1:] - edges[:, :-1]) * share
-    return Rendered(alpha * before, distances, passing[:, -1], leave)
+    return Rendered(alpha * before, distances, passing[:, -1], leave, distances)
 
 
 def rendered_colour(scene: Scene, rendered: Rendered, origins: Tensor, directions: Tensor) -> Tensor:
     """(R, 3) volume-rendered colour over what was hit inside the box, 0..1."""
-    points = origins[:, None] + directions[:, None] * rendered.distances[..., None]
+    points = origins[:, None] + directions[:, None] * rendered.read_at[..., None]
     colour = (rendered.weights[..., None] * scene.colour(points)).sum(dim=1)
     return colour / rendered.weights.sum(dim=-1, keepdim=True).clamp(min=1e-3)

@@ -18,6 +18,7 @@ from selfocc_ros.model.fused_backbone import FusedBackbone
 from selfocc_ros.model.image_backbone import STRIDES
 from selfocc_ros.model.layers import GROUPS, ConvNorm, ResidualBlock
 from selfocc_ros.model.lifting import Lifting, LiftLookup, build_lookup
+from selfocc_ros.model.renderer import Rendered, render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
 
@@ -115,6 +116,25 @@ class SelfOcc(nn.Module):
         colours = torch.sigmoid(self.colour(plane).float()).reshape(3, z, x, y).permute(0, 2, 3, 1)
         sharpness = torch.exp(10.0 * self.log_sharpness).clamp(max=100.0)
         return Scene(residual + self.prior, colours, self.lower, self.upper, sharpness, lifted.log_distances)
+
+    def render(
+        self,
+        scene: Scene,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor | None = None,
+        samples: int | None = None,
+        step: int | None = None,  # noqa: ARG002 - networks of other families bring terms in over training
+    ) -> Rendered:
+        """Render rays of a scene of this network, the way its configuration says.
+
+        Args:
+            origins, directions: (R, 3) metres and unit vectors in the ground frame.
+            jitter: (R, 1) uniform in 0..1 for training, None for the same sections each time.
+            samples: sections per ray, when other than configured.
+            step: of training, which makes no difference to this family.
+        """
+        return render(scene, origins, directions, self.config.renderer, jitter, samples)
 
     def decide(self, scene: Scene) -> Tensor:
         """(X, Y, Z) metres over the occupancy grid: occupied where negative."""

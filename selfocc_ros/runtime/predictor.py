@@ -19,7 +19,6 @@ from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.model.checkpoint import CheckpointInfo, load_checkpoint, shipped_checkpoint
 from selfocc_ros.model.families import AnyConfig, Network
 from selfocc_ros.model.planes.config import PlaneConfig
-from selfocc_ros.model.renderer import render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
 from selfocc_ros.runtime.visibility import SAMPLES, SightLines
@@ -137,7 +136,7 @@ class Predictor:
         clock.lap("encode")
         values = self.model.decide(scene).cpu().numpy().astype(np.float32)
         state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
-        sight = render(scene, self._sight.origins, self._sight.directions, self.config.renderer, samples=SAMPLES)
+        sight = self.model.render(scene, self._sight.origins, self._sight.directions, samples=SAMPLES)
         state[(state == FREE) & ~self._sight.seen_voxels(sight.median_distance())] = UNKNOWN
         volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values)
         clock.lap("field")
@@ -159,7 +158,7 @@ class Predictor:
         origins = torch.as_tensor(pose[:3, 3], dtype=torch.float32, device=self.device).expand_as(directions)
         samples = 2 * self.config.renderer.samples
         parts = [
-            render(prediction.scene, o, d, self.config.renderer, samples=samples).median_distance()
+            self.model.render(prediction.scene, o, d, samples=samples).median_distance()
             for o, d in zip(torch.split(origins, RENDER_CHUNK), torch.split(directions, RENDER_CHUNK), strict=True)
         ]
         distance = torch.cat(parts).cpu().numpy().reshape(local.shape[:2])

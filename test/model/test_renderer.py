@@ -67,7 +67,8 @@ def test_empty_space_lets_all_light_through_to_the_exit() -> None:
 
 def test_half_seen_edges_have_their_median_on_a_surface_and_their_mean_between_two() -> None:
     weights = torch.tensor([[0.0, 0.45, 0.0, 0.0, 0.4], [0.0, 0.1, 0.0, 0.0, 0.3]])
-    rendered = Rendered(weights, torch.arange(1.0, 6.0).expand(2, -1), torch.tensor([0.15, 0.6]), torch.full((2,), 9.0))
+    distances = torch.arange(1.0, 6.0).expand(2, -1)
+    rendered = Rendered(weights, distances, torch.tensor([0.15, 0.6]), torch.full((2,), 9.0), distances)
     assert rendered.median_distance().tolist() == [2.0, 5.0]
     assert torch.allclose(rendered.expected_distance(), torch.tensor([2.9 / 0.85, 1.7 / 0.4]))
 

@@ -47,7 +47,7 @@ input: {width: 64, height: 48}
 backbone: {depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], weights: "", frozen_stages: -1}
 planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
 encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
-renderer: {samples: 24, near_density: 4.0}
+renderer: {published: false, samples: 24, near_density: 4.0}
 occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
 """
 

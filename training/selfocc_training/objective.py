@@ -18,7 +18,7 @@ from selfocc_ros.model.lifting import bin_distances
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.field_grid import central_differences, lattice
 from selfocc_ros.model.planes.scene import PlaneScene
-from selfocc_ros.model.renderer import render, rendered_colour
+from selfocc_ros.model.renderer import Rendered, rendered_colour
 from selfocc_ros.model.scene import Scene, trilinear
 from selfocc_training.config import LossConfig
 from selfocc_training.losses.colour import colour_loss
@@ -52,6 +52,7 @@ class RayWeights:
         origins, directions: (V, R, 3) metres and unit vectors in the scene's frame.
         cosines: (V, R) distance along the ray times this is z-depth.
         distances: (V, R, S) metres along the ray.
+        read_at: (V, R, S) metres along the ray at which colour and classes are read.
         weights: (V, R, S) share of the light.
     """
 
@@ -61,12 +62,12 @@ class RayWeights:
     directions: Tensor
     cosines: Tensor
     distances: Tensor
+    read_at: Tensor
     weights: Tensor
 
-    @property
-    def points(self) -> Tensor:
-        """(V, R, S, 3) samples in the scene's frame."""
-        return self.origins.unsqueeze(2) + self.directions.unsqueeze(2) * self.distances.unsqueeze(-1)
+    def points(self, distances: Tensor) -> Tensor:
+        """(V, R, S, 3) places in the scene's frame at (V, R, S) metres along the rays."""
+        return self.origins.unsqueeze(2) + self.directions.unsqueeze(2) * distances.unsqueeze(-1)
 
     @property
     def depths(self) -> Tensor:
@@ -94,7 +95,7 @@ def training_losses(model: Network, step: Step, config: LossConfig, bfloat16: bo
     views, grid = step.views, step.grid
     origins, directions, cosines = views.rigs.rays(grid.pixels.expand(len(views.rigs), -1, -1))
     flat = origins.reshape(-1, 3), directions.reshape(-1, 3)
-    rendered = render(scene, *flat, model.config.renderer, step.jitter)
+    rendered: Rendered = network.render(scene, *flat, step.jitter, step=step.number)
     by_view = (*cosines.shape, -1)
     shown = RayWeights(
         views,
@@ -103,6 +104,7 @@ def training_losses(model: Network, step: Step, config: LossConfig, bfloat16: bo
         directions,
         cosines,
         rendered.distances.reshape(by_view),
+        rendered.read_at.reshape(by_view),
         rendered.weights.reshape(by_view),
     )
     background = None
@@ -182,13 +184,13 @@ def _guessed(config: AnyConfig, scene: Scene, step: Step) -> RayWeights | None:
     weights = torch.softmax(sampled[:, :, 0].transpose(1, 2), dim=-1)
     origins, directions, cosines = views.rigs.rays(grid.pixels.expand(count, -1, -1))
     distances = bin_distances(config.lifting, step.images.device).expand_as(weights)
-    return RayWeights(views, grid, origins, directions, cosines, distances, weights)
+    return RayWeights(views, grid, origins, directions, cosines, distances, distances, weights)
 
 
 def _reprojection(seen: RayWeights, background: tuple[Tensor, Tensor] | None, config: LossConfig) -> Tensor:
     views = seen.views
     if config.reprojection_kind == "pairs":
-        return pairs_loss(views, seen.grid, seen.weights, seen.points, background, config.auto_mask)
+        return pairs_loss(views, seen.grid, seen.weights, seen.points(seen.distances), background, config.auto_mask)
     return mvs_loss(
         views.images,
         views.sources,
@@ -211,7 +213,7 @@ def _eikonal(scene: Scene, shown: RayWeights, config: LossConfig) -> Tensor:
         gradient = scene.grid.gradient
     else:
         gradient = central_differences(scene.nodes, scene.spacing)
-    samples = trilinear(gradient, shown.points, scene.lower, scene.upper)
+    samples = trilinear(gradient, shown.points(shown.read_at), scene.lower, scene.upper)
     return eikonal_loss(torch.cat([samples.reshape(-1, 3), gradient.flatten(1).T]))
 
 
@@ -240,7 +242,7 @@ def _rgb(colours: Tensor, shown: RayWeights, config: LossConfig, generator: torc
 
 def _sparsity(scene: Scene, shown: RayWeights, config: LossConfig, generator: torch.Generator) -> Tensor:
     if config.sparsity_kind == "adaptive":
-        return adaptive_sparsity(scene.sdf(shown.points), shown.depths, shown.expected_depth())
+        return adaptive_sparsity(scene.sdf(shown.points(shown.distances)), shown.depths, shown.expected_depth())
     points = lattice(scene.lower.tolist(), scene.upper.tolist(), LATTICE_M).to(scene.lower)
     jitter = torch.rand(points.shape, generator=generator, device=points.device)
     distances = scene.sdf(points + LATTICE_M * jitter)
@@ -254,7 +256,9 @@ def _semantic(scene: Scene, shown: RayWeights, config: LossConfig) -> Tensor:
     views = shown.views
     if not isinstance(scene, PlaneScene) or views.labels is None:
         raise TypeError("classes are asked of a scene or of views without them; check_terms comes first")
-    probabilities = (shown.weights.unsqueeze(-1) * scene.class_logits(shown.points).softmax(dim=-1)).sum(dim=2)
+    probabilities = (shown.weights.unsqueeze(-1) * scene.class_logits(shown.points(shown.read_at)).softmax(dim=-1)).sum(
+        dim=2
+    )
     loss = semantic_cross_entropy if config.semantic_kind == "ce" else semantic_binary_cross_entropy
     use = combine_masks(views.use, views.labels != UNLABELLED)
     return loss(probabilities, views.labels, shown.grid, convention=CENTRES, use=use)

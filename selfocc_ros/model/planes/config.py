@@ -111,8 +111,11 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class PlaneRendererConfig(RendererConfig):
-    """NeuS as published: even sections, the cosine term brought in over the first steps."""
+    """NeuS as SelfOcc has it, or as the ``fast`` family."""
 
+    published: bool = True
+    """Even sections, the field at their far ends from the gradient at their near ends, the cosine term of NeuS brought
+    in over ``anneal_steps``. Off: sections as ``near_density`` says, the field read at both ends."""
     samples: int = 256
     near_density: float = 1.0
     log_sharpness: float = 0.1
@@ -173,6 +176,11 @@ class PlaneConfig:
             raise ConfigError(f"{self.name}: head.classes needs head.colour, since class channels follow the colour.")
         if trouble := self.input.trouble():
             raise ConfigError(f"{self.name}: {trouble}.")
+        if self.renderer.published and self.renderer.near_density != 1.0:
+            raise ConfigError(
+                f"{self.name}: renderer.near_density must be 1 with renderer.published, whose sections are even, "
+                f"found {self.renderer.near_density}."
+            )
         layers = self.occupancy.cells[2]
         if len(self.decision.thresholds) not in (1, layers):
             raise ConfigError(

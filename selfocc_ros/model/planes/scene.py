@@ -10,7 +10,8 @@ from torch import Tensor
 
 from selfocc_ros.model.planes.config import BoxConfig
 from selfocc_ros.model.planes.field_grid import FieldGrid
-from selfocc_ros.model.planes.neus import COLOURS, sample_colour
+from selfocc_ros.model.planes.neus import COLOURS, render_neus, sample_colour
+from selfocc_ros.model.renderer import Rendered
 from selfocc_ros.model.scene import Scene
 
 
@@ -50,6 +51,26 @@ class PlaneScene(Scene):
         if self.grid.features is None or len(self.grid.features) == COLOURS:
             return points.new_zeros(*points.shape[:-1], 0)
         return self.grid.features_at(points)[..., COLOURS:]
+
+
+def render_published(
+    scene: PlaneScene, origins: Tensor, directions: Tensor, samples: int, anneal: float, jitter: Tensor | None
+) -> Rendered:
+    """Rays (R, 3) as SelfOcc renders them, see ``render_neus``; R rays of S sections.
+
+    Sections are told by their middles; colour and classes are read at their near edges, where the distance is.
+    """
+    norms = torch.ones_like(origins[:, 0])
+    found = render_neus(
+        scene.grid, origins, directions, norms, scene.sharpness, samples, anneal, jitter, with_features=False
+    )
+    return Rendered(
+        weights=found.weights,
+        distances=found.sample_depths,
+        left=found.transmittance,
+        exits=found.exit_depth,
+        read_at=found.edges[:, :-1],
+    )
 
 
 def ground_from_box(config: BoxConfig) -> Tensor:

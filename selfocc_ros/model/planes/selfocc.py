@@ -16,9 +16,11 @@ from selfocc_ros.model.planes.field_grid import FieldGrid
 from selfocc_ros.model.planes.fpn import FeaturePyramid
 from selfocc_ros.model.planes.geometry import BEV, TPV, PlaneGrid
 from selfocc_ros.model.planes.ground_start import node_heights, raised, silence_distance
+from selfocc_ros.model.planes.neus import anneal_ratio
 from selfocc_ros.model.planes.queries import PlaneQueries
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache
-from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, to_ground
+from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, render_published, to_ground
+from selfocc_ros.model.renderer import Rendered, render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
 from selfocc_ros.model.selfocc import decide
@@ -159,6 +161,29 @@ class PlaneSelfOcc(nn.Module):
         """The field of planes, in the ground frame."""
         grid = self.field(planes, with_features)
         return to_ground(grid if self.heights is None else raised(grid, self.heights), self.config.planes)
+
+    def render(
+        self,
+        scene: PlaneScene,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor | None = None,
+        samples: int | None = None,
+        step: int | None = None,
+    ) -> Rendered:
+        """Render rays of a scene of this network, the way its configuration says.
+
+        Args:
+            origins, directions: (R, 3) metres and unit vectors in the ground frame.
+            jitter: (R, 1) uniform in 0..1 for training, None for the same sections each time.
+            samples: sections per ray, when other than configured.
+            step: of training, for what is brought in bit by bit; None once it is trained.
+        """
+        config = self.config.renderer
+        if not config.published:
+            return render(scene, origins, directions, config, jitter, samples)
+        anneal = 1.0 if step is None else anneal_ratio(step, config.anneal_steps)
+        return render_published(scene, origins, directions, samples or config.samples, anneal, jitter)
 
     def decide(self, scene: PlaneScene) -> Tensor:
         """(X, Y, Z) metres over the occupancy grid: occupied where negative."""

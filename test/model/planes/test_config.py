@@ -73,6 +73,7 @@ def test_the_families_have_classes_of_their_own() -> None:
         ({"input": {"width": 640, "crop": [800, 384]}}, "must fit into the input, found 800x384 pixels for 640x384"),
         ({"input": {"camera_width": 1600}}, "input.camera_width needs input.crop"),
         ({"input": {"scale": 0.5}}, "input.scale needs input.crop"),
+        ({"renderer": {"near_density": 3.0}}, "near_density must be 1 with renderer.published.* found 3.0"),
         ({"decision": {"thresholds": [0.0, 0.1]}}, "1 value or one for each of the 16 height layers, found 2"),
     ],
 )

@@ -11,8 +11,10 @@ import torch
 from selfocc_ros.model.config import parse_model_config
 from selfocc_ros.model.planes.config import BoxConfig, PlaneConfig, PlaneInputConfig
 from selfocc_ros.model.planes.field_grid import FieldGrid
+from selfocc_ros.model.planes.neus import render_neus
 from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, to_ground
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc, crop_intrinsics, nearest_directions
+from selfocc_ros.model.renderer import rendered_colour
 from selfocc_ros.model.rig_tensors import RigTensors
 
 SMALL: dict[str, Any] = {
@@ -65,6 +67,25 @@ def test_any_number_of_cameras_gives_the_same_shapes(model: PlaneSelfOcc, yaws: 
         assert scene.colour(points).shape == scene.gradient(points).shape == (7, 2, 3)
         assert scene.class_logits(points).shape == (7, 2, 2)
         assert ((scene.colour(points) >= 0) & (scene.colour(points) <= 1)).all()
+
+
+def test_rays_are_rendered_as_published_unless_told_otherwise(model: PlaneSelfOcc) -> None:
+    with torch.inference_mode():
+        scene = model.encode(torch.rand(1, 3, 64, 96) * 255, model.prepare(rig(0.0)))
+        origins, directions, _ = rig(0.0).rays(torch.rand(1, 20, 2) * 60)
+        rays, jitter = (origins[0], directions[0]), torch.rand(20, 1)
+        for step, anneal in ((None, 1.0), (2500, 0.5)):
+            found = model.render(scene, *rays, jitter, step=step)
+            expected = render_neus(scene.grid, *rays, torch.ones(20), scene.sharpness, 16, anneal, jitter)
+            assert torch.equal(found.weights, expected.weights)
+            assert torch.equal(found.distances, expected.sample_depths)
+            assert expected.colour is not None
+            colour = rendered_colour(scene, found, *rays) * found.weights.sum(dim=-1, keepdim=True)
+            # Colours are divided by an opacity of at least 1e-3, so those of nearly empty rays differ by less.
+            torch.testing.assert_close(colour, expected.colour, atol=1e-3, rtol=1e-4)
+        torch.manual_seed(0)
+        ours = PlaneSelfOcc(small(family=model.config.family, renderer={"published": False, "samples": 16})).eval()
+        assert not torch.allclose(ours.render(scene, *rays).weights, model.render(scene, *rays).weights)
 
 
 def test_what_lies_in_the_padding_does_not_matter(model: PlaneSelfOcc) -> None:
