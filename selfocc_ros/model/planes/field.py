@@ -58,6 +58,11 @@ class Planes:
         )
 
 
+SLAB_NODES = 2**16
+CACHED_SLAB_NODES = 2**13
+"""So many nodes' hidden channels stay in a core's cache."""
+
+
 class LearnedSharpness(nn.Module):
     """The s of NeuS as one learnt number v: s = exp(10 v), in 1/m (NeuS, sec. 3.1)."""
 
@@ -113,8 +118,8 @@ class _PlaneField(nn.Module):
 class TriplaneField(_PlaneField):
     """Sum of three planes at every node, then Softplus, Linear, Softplus, Linear (SelfOcc's TPV field).
 
-    The grid is made in slabs along x, so that the hidden channels of all nodes never exist at once; where gradients
-    are asked for, a slab's hidden channels are computed again on the way back.
+    The grid is made in slabs along x, so that the hidden channels of all nodes never exist at once. Where gradients are
+    asked for, a slab's hidden channels are computed again on the way back; else slabs are small enough for a cache.
 
     Args:
         channels: C of the planes.
@@ -123,7 +128,7 @@ class TriplaneField(_PlaneField):
         hidden: channels between the two Linears; as many as the planes have, when None.
         first_activation: True is the published field. Without it the first Linear commutes with the sum and is applied
             to the planes instead of the nodes, which costs a fraction.
-        slab_nodes: about how many nodes make a slab.
+        slab_nodes: about how many nodes make a slab; by default what suits the device.
         variance: where the sharpness starts, see ``LearnedSharpness``.
     """
 
@@ -135,7 +140,7 @@ class TriplaneField(_PlaneField):
         upper: Sequence[float],
         hidden: int | None = None,
         first_activation: bool = True,
-        slab_nodes: int = 2**16,
+        slab_nodes: int | None = None,
         variance: float = 0.1,
     ) -> None:
         super().__init__(channels, hidden or channels, 1 + features, lower, upper, first_activation, variance)
@@ -158,26 +163,31 @@ class TriplaneField(_PlaneField):
             if not self.first_activation:
                 weight = self._first.weight
                 xy, yz, xz = self._first(xy), F.linear(yz, weight), F.linear(xz, weight)
-            rows = None if with_features else 1
-            thickness = max(1, self.slab_nodes // (yz.shape[0] * yz.shape[1]))
-            slabs = []
-            for xy_slab, xz_slab in zip(torch.split(xy, thickness), torch.split(xz, thickness), strict=True):
-                if torch.is_grad_enabled():
-                    slab = checkpoint(
-                        self._slab, xy_slab, yz, xz_slab, rows, use_reentrant=False, preserve_rng_state=False
-                    )
-                else:
-                    slab = self._slab(xy_slab, yz, xz_slab, rows)
-                slabs.append(slab)
-            return FieldGrid.from_values(torch.cat(slabs, dim=1), self.aabb[0], self.aabb[1])
+            values = self._values(xy, yz, xz, None if with_features else 1)
+            return FieldGrid.from_values(values, self.aabb[0], self.aabb[1])
+
+    def _values(self, xy: Tensor, yz: Tensor, xz: Tensor, rows: int | None) -> Tensor:
+        """Values (1 + features, X, Y, Z), or the first ``rows`` alone."""
+        learns = torch.is_grad_enabled()
+        slab_nodes = self.slab_nodes or (SLAB_NODES if learns or xy.is_cuda else CACHED_SLAB_NODES)
+        thickness = max(1, slab_nodes // (yz.shape[0] * yz.shape[1]))
+        parts = zip(torch.split(xy, thickness), torch.split(xz, thickness), strict=True)
+        if learns:
+            options = {"use_reentrant": False, "preserve_rng_state": False}
+            return torch.cat([checkpoint(self._slab, own, yz, other, rows, **options) for own, other in parts], dim=1)
+        values = xy.new_empty(rows or len(self._last.bias), len(xy), *yz.shape[:2])
+        for (own, other), slab in zip(parts, torch.split(values, thickness, dim=1), strict=True):
+            slab.copy_(self._slab(own, yz, other, rows))
+        return values
 
     def _slab(self, xy: Tensor, yz: Tensor, xz: Tensor, rows: int | None) -> Tensor:
         """Values (1 + features, x, Y, Z) of planes (x, Y, C), (Y, Z, C) and (x, Z, C), or the first ``rows`` alone."""
         nodes = xy[:, :, None] + yz[None] + xz[:, None]
         if self.first_activation:
             nodes = self._first(self.density_net[0](nodes))
-        values = F.linear(self.density_net[2](nodes), self._last.weight[:rows], self._last.bias[:rows])
-        return values.permute(3, 0, 1, 2)
+        hidden = self.density_net[2](nodes).flatten(0, 2)
+        values = torch.addmm(self._last.bias[:rows, None], self._last.weight[:rows], hidden.T)
+        return values.view(-1, *nodes.shape[:3])
 
 
 class PillarField(_PlaneField):
@@ -212,9 +222,26 @@ class PillarField(_PlaneField):
                 # Its rows run over the values at one height, then over heights; the distance comes first.
                 step = len(bias) // self.heights
                 weight, bias = weight[::step], bias[::step]
-            pillars = F.linear(self.density_net[:3](_full(planes.xy)), weight, bias)
-            values = pillars.reshape(*pillars.shape[:2], self.heights, -1).permute(3, 0, 1, 2)
-            return FieldGrid.from_values(values.contiguous(), self.aabb[0], self.aabb[1])
+            plane = _full(planes.xy)
+            # By value and then by height, as they are wanted.
+            weight = weight.reshape(self.heights, -1, weight.shape[1]).transpose(0, 1).flatten(0, 1)
+            bias = bias.reshape(self.heights, -1).T.flatten()
+            values = self._values(plane.flatten(0, 1), weight, bias)
+            return FieldGrid.from_values(values.view(-1, *plane.shape[:2], self.heights), self.aabb[0], self.aabb[1])
+
+    def _values(self, pillars: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Values (1 + features, P, heights) of pillars (P, C)."""
+        if torch.is_grad_enabled() or pillars.is_cuda:
+            return self._slab(pillars, weight, bias).contiguous()
+        values = pillars.new_empty(len(bias) // self.heights, len(pillars), self.heights)
+        thickness = max(1, CACHED_SLAB_NODES // self.heights)
+        for own, slab in zip(torch.split(pillars, thickness), torch.split(values, thickness, dim=1), strict=True):
+            slab.copy_(self._slab(own, weight, bias))
+        return values
+
+    def _slab(self, pillars: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        values = F.linear(self.density_net[:3](pillars), weight, bias)
+        return values.view(len(pillars), -1, self.heights).transpose(0, 1)
 
 
 def _full(plane: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfocc_ros.model.planes import field as field_module
 from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
 from selfocc_ros.model.planes.field_grid import FieldGrid, central_differences, eikonal, lattice
 from selfocc_ros.model.planes.neus import anneal_ratio, neus_alpha, render_neus
@@ -94,6 +95,21 @@ def test_slabs_equal_the_whole_and_so_do_their_gradients(first_activation: bool)
     for slabs in found[1:]:
         for part, whole in zip(slabs, found[0], strict=True):
             assert torch.allclose(part, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
+
+
+@pytest.mark.parametrize("with_features", [True, False])
+def test_without_gradients_the_same_is_written_slab_by_slab(
+    monkeypatch: pytest.MonkeyPatch, with_features: bool
+) -> None:
+    torch.manual_seed(2)
+    planes = random_planes()
+    for model in (triplane(), triplane(first_activation=False), PillarField(CHANNELS, SHAPE[2], 7, LOWER, UPPER)):
+        expected = model(planes, with_features)
+        monkeypatch.setattr(field_module, "CACHED_SLAB_NODES", 5 * 13 * 5 + 1)  # the last slab is short
+        with torch.no_grad():
+            found = model(planes, with_features)
+        torch.testing.assert_close(found.sdf, expected.sdf, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found.features, expected.features, atol=1e-6, rtol=1e-5)
 
 
 def test_hidden_channels_are_never_kept_for_all_nodes() -> None:
