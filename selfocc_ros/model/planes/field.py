@@ -173,8 +173,11 @@ class TriplaneField(_PlaneField):
         thickness = max(1, slab_nodes // (yz.shape[0] * yz.shape[1]))
         parts = zip(torch.split(xy, thickness), torch.split(xz, thickness), strict=True)
         if learns:
-            options = {"use_reentrant": False, "preserve_rng_state": False}
-            return torch.cat([checkpoint(self._slab, own, yz, other, rows, **options) for own, other in parts], dim=1)
+            slabs = [
+                checkpoint(self._slab, own, yz, other, rows, use_reentrant=False, preserve_rng_state=False)
+                for own, other in parts
+            ]
+            return torch.cat(slabs, dim=1)
         values = xy.new_empty(rows or len(self._last.bias), len(xy), *yz.shape[:2])
         for (own, other), slab in zip(parts, torch.split(values, thickness, dim=1), strict=True):
             slab.copy_(self._slab(own, yz, other, rows))

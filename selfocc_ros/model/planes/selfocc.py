@@ -149,8 +149,13 @@ class PlaneSelfOcc(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps (N, C, h, w) at strides 4, 8, 16, 32 of normalised images (N, 3, height, width)."""
-        maps: list[Tensor] = self.neck(self.backbone(images))
-        return maps
+        if images.is_cuda or self.training or torch.is_grad_enabled():
+            maps: list[Tensor] = self.neck(self.backbone(images))
+            return maps
+        # A CPU is spared fresh memory for maps of all cameras at once, which costs as much again as computing them.
+        cameras = torch.split(images.contiguous(memory_format=torch.channels_last), 1)
+        by_camera = [self.neck(self.backbone(camera)) for camera in cameras]
+        return [torch.cat(level) for level in zip(*by_camera, strict=True)]
 
     def planes(self, features: list[Tensor], cache: PlaneCache) -> Planes:
         """Planes in the frame of the box of feature maps (N, C, h, w)."""
