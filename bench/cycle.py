@@ -81,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"({' '.join(MODELS)})")
     parser.add_argument("--device", help="cpu or cuda; CUDA where there is some, if not given")
-    parser.add_argument("--repeats", type=int, default=2, help="cycles after the first, of which the fastest counts (2)")
+    parser.add_argument("--repeats", type=int, default=2, help="cycles after the first; the fastest counts (2)")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
     args = parser.parse_args()
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
