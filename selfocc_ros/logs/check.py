@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.samples import SampleReader
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.discovery import CameraTopics
@@ -140,32 +139,51 @@ def check_bag(
     Raises:
         BagError: nothing of it can be read.
     """
-    report = CheckReport(str(path))
-    with Bag(path) as bag:
-        topics = bag.topics()
-        report.duration_s, report.damage = bag.duration_s, bag.damage
-        report.messages = sum(info.count for info in topics.values())
-    report.transforms = {name: info.count for name, info in topics.items() if info.type == _TF}
     reader = SampleReader(path, "auto", base_frame, fixed_frame, max_skew_s, max_wait_s)
-    report.cameras = {name: CameraReport(t.image, t.info) for name, t in reader.cameras.items()}
-    images = {name for name, info in topics.items() if info.type in _IMAGES}
-    report.unused_images = {name: _why_unused(name, reader.cameras) for name in sorted(images - _used(reader.cameras))}
-    stamps = {name: _Stamps() for name in report.cameras}
+    check = BagCheck(reader)
+    for sample in reader.samples(on_frame=check.add_frame, keep_empty=True):
+        check.add_sample(sample)
+    return check.finish()
 
-    def on_frame(frame: CameraFrame, receive_ns: int) -> None:
-        _note_frame(report.cameras[frame.camera], stamps[frame.camera], frame, receive_ns)
 
-    samples = _Samples()
-    for sample in reader.samples(on_frame=on_frame, keep_empty=True):
-        samples.add(sample, report)
-    report.damage = reader.damage or report.damage
-    report.frames = tuple(sorted(reader.tree.frames()))
-    report.notes += sorted(reader.transform_problems.values())
-    for name, camera in report.cameras.items():
-        _finish_camera(camera, stamps[name], reader, name, samples.reasons.get(name, Counter()))
-    samples.finish(report)
-    _judge(report, base_frame, fixed_frame, samples.reasons.get(fixed_frame, Counter()), max_skew_s)
-    return report
+class BagCheck:
+    """Judges a recording while somebody reads it.
+
+    Give it every image (`on_frame` of `SampleReader.samples`) and every sample, the empty ones too; then `finish`.
+    """
+
+    def __init__(self, reader: SampleReader) -> None:
+        self._reader = reader
+        topics = reader.topics
+        self._report = report = CheckReport(str(reader.path), reader.duration_s, damage=reader.damage)
+        report.messages = sum(info.count for info in topics.values())
+        report.transforms = {name: info.count for name, info in topics.items() if info.type == _TF}
+        report.cameras = {name: CameraReport(t.image, t.info) for name, t in reader.cameras.items()}
+        unused = {name for name, info in topics.items() if info.type in _IMAGES} - _used(reader.cameras)
+        report.unused_images = {name: _why_unused(name, reader.cameras) for name in sorted(unused)}
+        self._stamps = {name: _Stamps() for name in report.cameras}
+        self._samples = _Samples()
+
+    def add_frame(self, frame: CameraFrame, receive_ns: int) -> None:
+        """Take note of an image."""
+        _note_frame(self._report.cameras[frame.camera], self._stamps[frame.camera], frame, receive_ns)
+
+    def add_sample(self, sample: RigSample) -> None:
+        """Take note of a sample."""
+        self._samples.add(sample, self._report)
+
+    def finish(self) -> CheckReport:
+        """The report, once the recording has been read to its end."""
+        report, reader, reasons = self._report, self._reader, self._samples.reasons
+        report.damage = reader.damage or report.damage
+        report.frames = tuple(sorted(reader.tree.frames()))
+        report.notes += sorted(reader.transform_problems.values())
+        for name, camera in report.cameras.items():
+            _finish_camera(camera, self._stamps[name], reader, name, reasons.get(name, Counter()))
+        self._samples.finish(report)
+        motionless = reasons.get(reader.fixed_frame, Counter())
+        _judge(report, reader.base_frame, reader.fixed_frame, motionless, reader.max_skew_s)
+        return report
 
 
 class _Samples:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
-from selfocc_ros.logs.convert import camera_frame, camera_model, feed
+from selfocc_ros.logs.convert import camera_frame, camera_model, feed, stamp_ns
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
@@ -36,10 +37,14 @@ class SampleReader:
 
     Args:
         path: a recording that `Bag` reads.
-        cameras: "auto" (every image topic with a CameraInfo beside it), or names, topics or namespaces of cameras.
+        cameras: "auto" (every image topic with a CameraInfo beside it), names, topics or namespaces of cameras, or
+            the topics themselves by camera name, for recordings whose names tell nothing.
         base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
+        frame_ids: optical frame by camera, where it is not to be what the images say.
+        receive_stamps: images were taken when they were received, whatever their headers say.
 
     Attributes:
+        topics, duration_s: what the recording holds, and its length.
         cameras: topics by camera name, known from the start.
         models: calibrations by camera, as of the last set.
         tree: the transforms.
@@ -53,19 +58,26 @@ class SampleReader:
     def __init__(
         self,
         path: str | Path,
-        cameras: str | Sequence[str] = "auto",
+        cameras: str | Sequence[str] | Mapping[str, CameraTopics] = "auto",
         base_frame: str = "base_link",
         fixed_frame: str = "odom",
         max_skew_s: float = 0.055,
         max_wait_s: float = 0.2,
+        frame_ids: Mapping[str, str] | None = None,
+        receive_stamps: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.base_frame, self.fixed_frame = base_frame, fixed_frame
+        self.base_frame, self.fixed_frame, self.max_skew_s = base_frame, fixed_frame, max_skew_s
+        self._frame_ids = dict(frame_ids or {})
+        self._receive_stamps = receive_stamps
         with Bag(self.path) as bag:
-            self.topics = bag.topics()
+            self.topics, self.duration_s = bag.topics(), bag.duration_s
             self.damage = bag.damage
-        found = find_cameras({name: info.type for name, info in self.topics.items()})
-        self.cameras = _choose(found, cameras, self.path)
+        if isinstance(cameras, Mapping):
+            self.cameras = dict(cameras)
+        else:
+            found = find_cameras({name: info.type for name, info in self.topics.items()})
+            self.cameras = _choose(found, cameras, self.path)
         self.tree = TransformTree(history_s=_HISTORY_S)
         self.models: dict[str, CameraModel] = {}
         self.calibration_problems: dict[str, str] = {}
@@ -79,6 +91,7 @@ class SampleReader:
         stamps: Collection[int] | None = None,
         on_frame: Callable[[CameraFrame, int], None] | None = None,
         keep_empty: bool = False,
+        on_transform: Callable[[str, str, int], None] | None = None,
     ) -> Iterator[RigSample]:
         """The samples in the order of their stamps; a reader can be walked once.
 
@@ -86,6 +99,7 @@ class SampleReader:
             stamps: only samples with these reference stamps (ns); the others are passed over at little cost.
             on_frame: called with each image as it comes, and its receive time.
             keep_empty: also samples of which no camera can be used (`problems` says why); the node skips them.
+            on_transform: called with (parent, child, stamp in ns) of each transform that changes with time.
         """
         if self._sync is None:
             return
@@ -95,12 +109,14 @@ class SampleReader:
         with ExitStack() as stack:
             bag, ahead = stack.enter_context(Bag(self.path)), stack.enter_context(Bag(self.path))
             self._prefetch(bag, info_topics)
-            transforms = self._transforms_ahead(ahead)
+            transforms = self._transforms_ahead(ahead, on_transform)
             for topic, receive_ns, msg in bag.messages([*image_topics, *info_topics]):
                 if topic in info_topics:
                     self._calibrate(info_topics[topic], topic, msg)
                     continue
                 frame = camera_frame(image_topics[topic], msg)
+                if self._receive_stamps:
+                    frame = replace(frame, stamp_ns=receive_ns)
                 if on_frame is not None:
                     on_frame(frame, receive_ns)
                 sets = self._sync.push(frame.camera, frame.stamp_ns, frame)
@@ -117,7 +133,9 @@ class SampleReader:
         for frame_set in sets:
             if wanted is not None and frame_set.stamp_ns not in wanted:
                 continue
-            sample = gather_sample(frame_set, self.models, {}, self.tree, self.base_frame, self.fixed_frame)
+            sample = gather_sample(
+                frame_set, self.models, self._frame_ids, self.tree, self.base_frame, self.fixed_frame
+            )
             if sample.frames or keep_empty:
                 yield sample
 
@@ -139,7 +157,9 @@ class SampleReader:
             self.models.pop(camera, None)
             self.calibration_problems[camera] = str(error)
 
-    def _transforms_ahead(self, bag: Bag) -> Callable[[int | None], None]:
+    def _transforms_ahead(
+        self, bag: Bag, on_transform: Callable[[str, str, int], None] | None
+    ) -> Callable[[int | None], None]:
         """Feeds all static transforms now; returns what feeds the others up to TF_AHEAD_S after a receive time."""
         topics = [name for name, info in bag.topics().items() if info.type == _TF_TYPE]
         static = [name for name in topics if name.rpartition("/")[2] == "tf_static"]
@@ -158,6 +178,11 @@ class SampleReader:
                     waiting.append(item)
                     return
                 self._feed(item.msg, static=False)
+                if on_transform is not None:
+                    for transform in item.msg.transforms:
+                        on_transform(
+                            transform.header.frame_id, transform.child_frame_id, stamp_ns(transform.header.stamp)
+                        )
 
         return advance
 

@@ -99,6 +99,18 @@ def image_size(frame: CameraFrame) -> tuple[int, int]:
     return _parse_jpeg(frame, data)[:2]
 
 
+def whole_image_size(frame: CameraFrame) -> tuple[int, int]:
+    """(width, height) of a frame that is worth keeping: as `image_size`, but a cut off JPEG is refused.
+
+    Raises:
+        DecodeError: there is no header of an image, or a JPEG has no end.
+    """
+    size = image_size(frame)
+    if frame.encoding == "jpeg":
+        _check_complete(frame, memoryview(frame.data).cast("B"))
+    return size
+
+
 def _read_raw(frame: CameraFrame) -> Pixels:
     channels = RAW[frame.encoding]
     where = f"camera '{frame.camera}'"

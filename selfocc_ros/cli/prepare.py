@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`selfocc prepare`: recordings into a training dataset."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = """Turn recordings into a training dataset: image files (JPEG bytes untouched), one Parquet index of synchronised
+samples with intrinsics and poses, a split, and a report of what was found, as report.txt and as report.html with
+pictures. A recording is read from the front in constant memory. Stopped at any time, the same command goes on; other
+recordings can be added later. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels.
+
+Where the topics are is told by a layout: a preset (town, nuscenes_to_ros2bag, nuscenes2bag, dataset_bridge) or a YAML
+file. Without one it is proposed from the first recording and written to DATASET/layout.yaml, to be looked at, changed
+and passed back with --layout into a new folder. docs/dataset.md explains all files."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `selfocc prepare`."""
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 directory, .mcap, .db3, or .bag")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DATASET", help="a new folder, or a dataset to add to"
+    )
+    parser.add_argument("--layout", help="preset or YAML file (default: the dataset's own, or proposed)")
+    parser.add_argument(
+        "--split", choices=["segments", "drives"], default="segments",
+        help="keep the end of every drive for validation, or whole drives (default: segments)",
+    )  # fmt: skip
+    parser.add_argument("--val-share", type=float, default=0.2, help="share kept for validation (default: 0.2)")
+    parser.add_argument("--gap", type=float, default=30.0, help="metres between the two parts of a drive (default: 30)")
+    parser.add_argument("--json", help="write dataset.json's content to this file too ('-': standard output)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare and print the report; returns 0."""
+    from selfocc_ros.cli.output import write_json
+    from selfocc_ros.cli.progress import Progress
+    from selfocc_training.dataset.prepare import prepare
+    from selfocc_training.dataset.splits import SplitPlan
+
+    plan = SplitPlan(args.split, args.val_share, args.gap)
+    progress = Progress("preparing")
+    description = prepare(
+        args.bags, args.out, args.layout, plan, lambda drive, count: progress.tell(f"{drive}, {count} samples")
+    )
+    progress.close()
+    if args.json != "-":
+        print((args.out / "report.txt").read_text(encoding="utf-8"), end="")
+        print(f"\n{args.out}: look at {args.out / 'report.html'}")
+    if args.json:
+        write_json(args.json, description)
+    return 0

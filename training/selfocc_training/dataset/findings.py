@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is noticed about a recording while it is prepared; plain values, kept with the drive, for the report."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfocc_ros.logs.check import BagCheck
+from selfocc_ros.logs.samples import SampleReader
+from selfocc_ros.sensing.decode import decode
+from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
+from selfocc_training.dataset.odometer import Odometer, standstill_share
+
+EXPOSURE_EVERY = 10
+"""Of so many images of a camera, one is decoded to see how bright it is."""
+
+_SATURATED, _BLACK = 250, 5
+_TF_GAP_S = 0.25
+_KEPT = 20
+_SPREAD = (5.0, 50.0, 95.0)
+
+
+class Findings:
+    """Collects while one recording is read; memory grows by eight bytes a stamp.
+
+    Attributes:
+        left_out: why images were not kept, and how often, by camera.
+    """
+
+    def __init__(self, reader: SampleReader) -> None:
+        self._reader = reader
+        self._check = BagCheck(reader)
+        self._stamps: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
+        self._offsets: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
+        self._exposure: dict[str, list[tuple[float, float, float]]] = {name: [] for name in reader.cameras}
+        self._transforms: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
+        self._sample_stamps, self._distances = array("q"), array("d")
+        self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add_frame(self, frame: CameraFrame, receive_ns: int) -> None:
+        """Take note of an image as it is recorded."""
+        self._check.add_frame(frame, receive_ns)
+        stamps = self._stamps[frame.camera]
+        if len(stamps) % EXPOSURE_EVERY == 0:
+            try:
+                grey = decode(frame, (1, 1)).mean(axis=2)
+            except DecodeError:
+                pass  # whoever keeps images will say so
+            else:
+                shares = float((grey >= _SATURATED).mean()), float((grey <= _BLACK).mean())
+                self._exposure[frame.camera].append((float(grey.mean()) / 255.0, *shares))
+        stamps.append(frame.stamp_ns)
+
+    def add_transform(self, parent: str, child: str, stamp_ns: int) -> None:
+        """Take note of a transform that changes with time."""
+        self._transforms[parent.lstrip("/"), child.lstrip("/")].append(stamp_ns)
+
+    def add_set(self, sample: RigSample) -> None:
+        """Take note of what the synchroniser gave out, whether it is of use or not."""
+        self._check.add_sample(sample)
+        for frame in sample.frames:
+            self._offsets[frame.camera].append(frame.stamp_ns - sample.stamp_ns)
+
+    def add_kept(self, stamp_ns: int, distance_m: float) -> None:
+        """Take note of a sample that became part of the dataset."""
+        self._sample_stamps.append(stamp_ns)
+        self._distances.append(distance_m)
+
+    def finish(self, odometer: Odometer) -> dict[str, Any]:
+        """Everything in plain values, once the recording has been read to its end."""
+        check = self._check.finish()
+        stamps = np.array(self._sample_stamps, np.int64)
+        cameras = {}
+        for name, camera in check.cameras.items():
+            cameras[name] = {
+                "topic": camera.image_topic,
+                "images": camera.images,
+                "used": camera.used,
+                "rate_hz": camera.rate_hz,
+                "size": camera.size,
+                "lens": camera.lens,
+                "encodings": list(camera.encodings),
+                "frame_id": camera.frame_id,
+                "delay_ms": camera.delay_ms,
+                "problems": camera.problems,
+                "notes": [
+                    *camera.notes,
+                    *(f"{count} images: {why}" for why, count in self.left_out[name].most_common(3)),
+                ],
+                **_drops(np.array(self._stamps[name], np.int64)),
+                "offset_ms": _spread(np.array(self._offsets[name], np.int64) * 1e-6),
+                **_exposure(self._exposure[name]),
+            }
+        begun = int(stamps[0]) if len(stamps) else 0
+        return {
+            "duration_s": check.duration_s,
+            "messages": check.messages,
+            "damage": check.damage,
+            "unused_images": check.unused_images,
+            "frames": list(check.frames),
+            "sets": check.sets,
+            "complete_sets": check.complete_sets,
+            "set_rate_hz": check.set_rate_hz,
+            "spread_ms": check.spread_ms,
+            "notes": check.notes,
+            "cameras": cameras,
+            "transforms": {f"{a} -> {b}": _transform(np.array(s, np.int64)) for (a, b), s in self._transforms.items()},
+            "begins_ns": begun,
+            "distance_m": odometer.distance_m,
+            "standstill_share": standstill_share(stamps, np.array(self._distances, np.float64)),
+            "jumps": [{"at_s": (t - begun) * 1e-9, "metres": off} for t, off in odometer.jumps[:_KEPT]],
+            "jump_count": len(odometer.jumps),
+            "pauses": [{"at_s": (t - begun) * 1e-9, "seconds": s} for t, s in odometer.pauses[:_KEPT]],
+            "pause_count": len(odometer.pauses),
+        }
+
+
+def _gaps(stamps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Stamps in order, without repetition; the gaps after each; and the median gap."""
+    ordered = np.unique(stamps)
+    gaps = np.diff(ordered)
+    return ordered, gaps, float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def _drops(stamps: NDArray[np.int64]) -> dict[str, Any]:
+    """Images that are missing between the first and the last one, at the rate that the others come at."""
+    _, gaps, period = _gaps(stamps)
+    if not period:
+        return {"dropped": 0, "longest_gap_s": 0.0}
+    dropped = np.maximum(np.rint(gaps / period) - 1, 0).sum()
+    return {"dropped": int(dropped), "longest_gap_s": float(gaps.max()) * 1e-9}
+
+
+def _transform(stamps: NDArray[np.int64]) -> dict[str, Any]:
+    """Rate of a transform, and where it is missing for longer than five of its periods and a quarter of a second."""
+    ordered, gaps, period = _gaps(stamps)
+    long = np.flatnonzero(gaps > max(5.0 * period, _TF_GAP_S * 1e9)) if period else np.zeros(0, np.int64)
+    return {
+        "messages": len(stamps),
+        "rate_hz": 1e9 / period if period else 0.0,
+        "gap_count": len(long),
+        "gaps": [{"after_ns": int(ordered[i]), "seconds": float(gaps[i]) * 1e-9} for i in long[:_KEPT]],
+    }
+
+
+def _spread(values: NDArray[np.float64]) -> list[float] | None:
+    return [float(v) for v in np.percentile(values, _SPREAD)] if len(values) else None
+
+
+def _exposure(measured: list[tuple[float, float, float]]) -> dict[str, Any]:
+    if not measured:
+        return {"brightness": None, "saturated_share": None, "black_share": None}
+    brightness, saturated, black = np.mean(measured, axis=0)
+    return {"brightness": float(brightness), "saturated_share": float(saturated), "black_share": float(black)}

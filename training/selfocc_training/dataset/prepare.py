@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings into one dataset: folder, layout, drives, splits, index, report.
+
+Everything can be stopped at any time and started again with the same command: finished drives are not read again,
+and the index is replaced only by a whole one. More recordings can be added to a dataset later.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfocc_ros.configuration import read_yaml
+from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
+from selfocc_training.dataset.layout import Layout, load_layout
+from selfocc_training.dataset.parquet import DatasetError, RowWriter, pyarrow, read_rows, read_table
+from selfocc_training.dataset.proposal import layout_text, propose
+from selfocc_training.dataset.report import write_report
+from selfocc_training.dataset.splits import GAP, TRAIN, VAL, SplitPlan, split_drive, validation_drives
+
+FORMAT, VERSION = "selfocc-dataset", 1
+
+Tell = Callable[[str, int], None]
+"""Called with a drive's name and its samples so far."""
+
+
+def prepare(
+    bags: Sequence[Path], root: Path, layout: str | None = None, plan: SplitPlan | None = None, tell: Tell | None = None
+) -> dict[str, Any]:
+    """Add recordings to the dataset at `root`, which is made where it is not there yet.
+
+    Args:
+        bags: recordings; those that the dataset has already are passed over.
+        layout: a preset or a YAML file; None is the dataset's own, or one that is proposed from the first recording.
+        plan: how to split; it can differ from one call to the next.
+        tell: told of progress.
+
+    Returns:
+        The content of `dataset.json`.
+
+    Raises:
+        SelfOccError: bad input, an unusable recording, a foreign folder, a full disk; in one sentence.
+    """
+    pyarrow()
+    try:
+        return _prepare(bags, root, layout, plan or SplitPlan(), tell)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        reason = "the disk is full" if full else (error.strerror or str(error))
+        rest = "; what is done is kept: make room and run the same command again" if full else ""
+        raise DatasetError(f"{root} cannot be written: {reason}{rest}") from error
+
+
+def load_description(root: Path) -> dict[str, Any]:
+    """`dataset.json` of a dataset.
+
+    Raises:
+        DatasetError: there is none, or another program or version wrote it.
+    """
+    path = root / "dataset.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{root} is no dataset: it has no dataset.json") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error})") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
+        raise DatasetError(f"{path} does not describe a dataset of version {VERSION} as `selfocc prepare` makes it")
+    return values
+
+
+def drive_states(root: Path) -> list[DriveState]:
+    """What is known of the drives of a dataset, by name."""
+    return [DriveState.load(path) for path in sorted((root / "drives").glob("*.json"))]
+
+
+def _prepare(
+    bags: Sequence[Path], root: Path, layout: str | None, plan: SplitPlan, tell: Tell | None
+) -> dict[str, Any]:
+    sources = {bag: Source.of(bag) for bag in bags}
+    _claim(root)
+    chosen = _settle_layout(root, bags, layout)
+    states = {state.source.fingerprint: state for state in drive_states(root)}
+    for bag, source in sources.items():
+        state = states.get(source.fingerprint)
+        if state is None:
+            state = DriveState(_name(bag, {s.name for s in states.values()}), source, chosen.fingerprint())
+        if not state.finished:
+            name = state.name
+            progress = (lambda count, name=name: tell(name, count)) if tell is not None else None
+            state = prepare_drive(root, state, bag, chosen, progress)
+        states[source.fingerprint] = state
+    finished = sorted((state for state in states.values() if state.finished), key=lambda state: state.name)
+    splits = _write_index(root, finished, plan)
+    description = _description(finished, chosen, plan, splits)
+    _write_json(root / "dataset.json", description)
+    write_report(root, description, finished)
+    return description
+
+
+def _claim(root: Path) -> None:
+    """Make the folder ours, or see that it is."""
+    if (root / "dataset.json").exists():
+        load_description(root)
+        return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DatasetError(f"{root} exists and is no dataset: choose another folder for --out, or remove it first")
+    root.mkdir(parents=True, exist_ok=True)
+    _write_json(root / "dataset.json", {"format": FORMAT, "version": VERSION, "complete": False})
+
+
+def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layout:
+    """The layout asked for, the dataset's own, or a proposal; kept as `layout.yaml`."""
+    path = root / "layout.yaml"
+    known = Layout.from_dict(read_yaml(path), str(path)) if path.exists() else None
+    if asked is not None:
+        layout, origin = load_layout(asked), f"given as {asked}"
+    elif known is not None:
+        return known
+    else:
+        layout, origin = propose(bags[0]), f"proposed from the topics of {bags[0].name}"
+    if known is not None and known.fingerprint() != layout.fingerprint():
+        if any((root / "drives").glob("*.json")):
+            raise DatasetError(
+                f"{root} was prepared with another layout than {asked} (its own is {path}): choose another folder"
+            )
+        known = None
+    if known is None:
+        path.write_text(layout_text(layout, origin), encoding="utf-8")
+    return layout
+
+
+def _name(bag: Path, taken: set[str]) -> str:
+    """A drive's name from its file's: `selfocc town --out night` calls its recording night/bag."""
+    path = bag.resolve()
+    stem = path.parent.name if path.name == "bag" else path.stem if path.is_file() else path.name
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}-{count}"
+    return name
+
+
+def _write_index(root: Path, states: Sequence[DriveState], plan: SplitPlan) -> dict[str, Counter[str]]:
+    """`index.parquet` of all finished drives; returns how many samples each drive has in each split."""
+    validation = validation_drives({state.name: state.source.fingerprint for state in states}, plan)
+    counts: dict[str, Counter[str]] = {}
+    with RowWriter(root / "index.parquet", with_split=True) as index:
+        for state in states:
+            path = root / "drives" / f"{state.name}.parquet"
+            if plan.by == "drives":
+                splits = [VAL if state.name in validation else TRAIN] * state.samples
+            else:
+                distances = read_table(path, ["distance_m"])["distance_m"].to_numpy()
+                splits = split_drive(np.asarray(distances, np.float64), plan)
+            for row, split in zip(read_rows(path), splits, strict=True):
+                index.write({**row, "split": split})
+            counts[state.name] = Counter(splits)
+    return counts
+
+
+def _description(
+    states: Sequence[DriveState], layout: Layout, plan: SplitPlan, splits: dict[str, Counter[str]]
+) -> dict[str, Any]:
+    """The content of `dataset.json`."""
+    cameras: dict[str, dict[str, Any]] = {}
+    for state in states:
+        for name, found in state.findings["cameras"].items():
+            cameras.setdefault(name, {"size": found["size"], "lens": found["lens"], "frame_id": found["frame_id"]})
+    drives = [
+        {
+            "name": state.name,
+            "source": vars(state.source),
+            "samples": state.samples,
+            "duration_s": state.findings["duration_s"],
+            "distance_m": state.findings["distance_m"],
+            "splits": {split: splits[state.name][split] for split in (TRAIN, VAL, GAP)},
+        }
+        for state in states
+    ]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "complete": True,
+        "base_frame": layout.base_frame,
+        "fixed_frame": layout.fixed_frame,
+        "layout": layout.fingerprint(),
+        "cameras": cameras,
+        "samples": sum(state.samples for state in states),
+        "split": {**vars(plan), **{split: sum(c[split] for c in splits.values()) for split in (TRAIN, VAL, GAP)}},
+        "drives": drives,
+    }
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
