@@ -126,6 +126,16 @@ def test_stamps_of_receive_time(bag: Path, rewrite: Rewrite, tmp_path: Path) -> 
     assert np.all(np.diff(dataset.stamps_ns) == 100_000_000)
 
 
+def test_a_layout_that_failed_can_be_mended_in_place(bag: Path, prepared: Path, tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    (tmp_path / "wrong.yaml").write_text("preset: town\nfixed_frame: map\n")
+    with pytest.raises(SelfOccError, match="without odometry"):
+        prepare([bag], root, str(tmp_path / "wrong.yaml"))
+    (root / "layout.yaml").write_text((root / "layout.yaml").read_text().replace("map", "odom"))
+    prepare([bag], root)
+    assert (root / "index.parquet").read_bytes() == (prepared / "index.parquet").read_bytes()
+
+
 @pytest.mark.fault
 def test_fault_another_layout_needs_another_folder(bag: Path, tmp_path: Path) -> None:
     prepare([bag], tmp_path / "dataset")

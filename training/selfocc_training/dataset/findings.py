@@ -93,7 +93,7 @@ class Findings:
                     *(f"{count} images: {why}" for why, count in self.left_out[name].most_common(3)),
                 ],
                 **_drops(np.array(self._stamps[name], np.int64)),
-                "offset_ms": _spread(np.array(self._offsets[name], np.int64) * 1e-6),
+                "offset_ms": _spread(np.array(self._offsets[name], np.float64) * 1e-6),
                 **_exposure(self._exposure[name]),
             }
         begun = int(stamps[0]) if len(stamps) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,14 +66,14 @@ def load_description(root: Path) -> dict[str, Any]:
     """
     path = root / "dataset.json"
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DatasetError(f"{root} is no dataset: it has no dataset.json") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error})") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
         raise DatasetError(f"{path} does not describe a dataset of version {VERSION} as `selfocc prepare` makes it")
-    return values
+    return dict(values)
 
 
 def drive_states(root: Path) -> list[DriveState]:
@@ -116,22 +117,28 @@ def _claim(root: Path) -> None:
 
 
 def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layout:
-    """The layout asked for, the dataset's own, or a proposal; kept as `layout.yaml`."""
+    """The layout asked for, the dataset's own, or a proposal; kept as `layout.yaml`.
+
+    What was begun with another layout, and not finished, is begun again.
+    """
     path = root / "layout.yaml"
-    known = Layout.from_dict(read_yaml(path), str(path)) if path.exists() else None
+    origin = None
     if asked is not None:
         layout, origin = load_layout(asked), f"given as {asked}"
-    elif known is not None:
-        return known
+    elif path.exists():
+        layout = Layout.from_dict(read_yaml(path), str(path))
     else:
         layout, origin = propose(bags[0]), f"proposed from the topics of {bags[0].name}"
-    if known is not None and known.fingerprint() != layout.fingerprint():
-        if any((root / "drives").glob("*.json")):
+    for state in drive_states(root):
+        if state.layout == layout.fingerprint():
+            continue
+        if state.finished:
             raise DatasetError(
-                f"{root} was prepared with another layout than {asked} (its own is {path}): choose another folder"
+                f"{root}: {state.name} was prepared with another layout than this: choose another folder"
             )
-        known = None
-    if known is None:
+        shutil.rmtree(root / "images" / state.name, ignore_errors=True)
+        (root / "drives" / f"{state.name}.json").unlink()
+    if origin is not None:
         path.write_text(layout_text(layout, origin), encoding="utf-8")
     return layout
 
