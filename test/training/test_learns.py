@@ -15,7 +15,7 @@ from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
 from selfocc_ros.town.truth import render_frame, stamp_of
 from selfocc_training.config import DataConfig, LossConfig, TrainConfig
-from selfocc_training.metrics import DepthScore, flat_ground_depth, score_depth
+from selfocc_training.metrics.town import DepthScore, flat_ground_depth, score_depth
 from selfocc_training.town_clips import Clip, ClipPlan, render_clip
 from selfocc_training.town_evaluation import DEPTH_STRIDE, encode_sample, rendered_depths
 from selfocc_training.trainer import Trainer

@@ -16,7 +16,7 @@ from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
 from selfocc_ros.town.truth import render_frame, stamp_of, truth_volume
-from selfocc_training.metrics import FREE_CLASS
+from selfocc_training.metrics.occ3d import FREE_CLASS
 from selfocc_training.town_evaluation import encode_sample
 
 CORNER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)

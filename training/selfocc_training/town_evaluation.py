@@ -29,8 +29,8 @@ from selfocc_ros.town.rigs import RigSpec, load_rig
 from selfocc_ros.town.town import Town
 from selfocc_ros.town.truth import TownFrame, TruthVolume, render_frame, stamp_of, truth_volume
 from selfocc_ros.town.write import JPEG_QUALITY, optical_frame
-from selfocc_training.metrics import (
-    FREE_CLASS,
+from selfocc_training.metrics.occ3d import FREE_CLASS
+from selfocc_training.metrics.town import (
     RINGS_M,
     DepthScore,
     OccupancyScore,

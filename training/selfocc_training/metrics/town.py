@@ -26,9 +26,6 @@ from selfocc_ros.geometry.voxels import VoxelGrid
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
-FREE_CLASS = 17
-"""Occ3D's class of free voxels, and of sky in images."""
-
 GROUND_CLASSES = (11, 12, 13, 14)
 """Occ3D's driveable_surface, other_flat, sidewalk and terrain."""
 
