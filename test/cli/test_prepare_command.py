@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 def test_a_drive_becomes_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag, out = write_drive(tmp_path / "drive"), tmp_path / "dataset"
     assert main(["prepare", str(bag), "--out", str(out), "--json", str(tmp_path / "summary.json")]) == 0
-    assert capsys.readouterr().out.startswith("20 samples of 1 drives, 3 cameras: 20 for training")
+    assert capsys.readouterr().out.startswith("20 samples of 1 drive, 3 cameras: 20 for training")
     assert json.loads((tmp_path / "summary.json").read_text())["samples"] == 20
     assert {"images", "index.parquet", "dataset.json", "layout.yaml", "report.html"} <= {p.name for p in out.iterdir()}
 

@@ -87,6 +87,8 @@ def test_intrinsics_and_mountings_from_the_layout(bag: Path, prepared: Path, rew
         return NUSCENES[parts[2]], msg
 
     bare = rewrite(bag, tmp_path / "drive", rename)
+    with pytest.raises(SelfOccError, match="pass --layout nuscenes2bag, or a YAML file"):
+        prepare([bare], tmp_path / "proposed")
     with pytest.raises(SelfOccError, match="has no calibration of camera 'front'"):
         prepare([bare], tmp_path / "failed", "nuscenes2bag")
     cameras = {

@@ -31,7 +31,7 @@ def test_gaps_drops_and_jumps_are_told(bag: Path, rewrite: Rewrite, tmp_path: Pa
     prepare([rewrite(bag, tmp_path / "spoilt", spoil)], tmp_path / "dataset")
     text = (tmp_path / "dataset" / "report.txt").read_text()
     assert "gaps in transform odom -> base_link: 1 (0.7" in text
-    assert "odometry jumps 1 times (5.0 m at 2.6" in text
+    assert "odometry has 1 jump (5.0 m at 2.6" in text
     left = text.split("camera left: /camera/left")[1].split("\n")[1]
     assert "dropped 3" in left
     assert "offset to reference (5/50/95 %) +12.0/+12.0/+12.0 ms" in left

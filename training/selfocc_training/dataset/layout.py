@@ -141,9 +141,9 @@ class Layout:
         images = sorted(name for name, info in topics.items() if info.type in IMAGE_TYPES and info.count)
         found: dict[str, CameraLayout] = {}
         for name, camera in self.cameras.items():
-            pattern = re.escape(_absolute(camera.image)).replace(r"\*", "([^/]+)")
+            pattern = re.escape(absolute(camera.image)).replace(r"\*", "([^/]+)")
             for topic in images:
-                match = re.fullmatch(pattern, _absolute(topic))
+                match = re.fullmatch(pattern, absolute(topic))
                 if match:
                     part = match.group(1) if match.groups() else "*"
                     found[name.replace("*", part)] = replace(
@@ -212,8 +212,8 @@ def load_layout(name_or_path: str) -> Layout:
     return Layout.from_dict(read_yaml(path), path.name)
 
 
-def _absolute(topic: str) -> str:
-    """Some writers leave the leading slash out."""
+def absolute(topic: str) -> str:
+    """A topic with its leading slash, which some writers leave out."""
     return "/" + topic.lstrip("/")
 
 

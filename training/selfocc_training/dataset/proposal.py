@@ -15,7 +15,7 @@ from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.resources import resource
 from selfocc_ros.sensing.discovery import find_cameras
-from selfocc_training.dataset.layout import IMAGE_TYPES, PRESETS, CameraLayout, Layout
+from selfocc_training.dataset.layout import IMAGE_TYPES, PRESETS, CameraLayout, Layout, absolute
 
 _TF = "tf2_msgs/msg/TFMessage"
 _LOOK_AT = 2000
@@ -62,9 +62,10 @@ def _no_cameras(path: Path, kinds: Mapping[str, str]) -> str:
     images = sorted(name for name, kind in kinds.items() if kind in IMAGE_TYPES)
     if not images:
         return f"{path} has no images: expected topics of sensor_msgs Image or CompressedImage"
+    absolutes = {absolute(name) for name in images}
     for preset in sorted(resource(PRESETS).glob("*.yaml")):
         cameras = read_yaml(preset)["cameras"].values()
-        if all("*" not in camera["image"] and camera["image"] in images for camera in cameras):
+        if any(camera["image"] in absolutes for camera in cameras):
             return (
                 f"{path} has no CameraInfo beside its images; its topics are those of the layout {preset.stem}: "
                 f"pass --layout {preset.stem}, or a YAML file with 'preset: {preset.stem}' and each camera's intrinsics"

@@ -72,10 +72,12 @@ def remarks(state: DriveState, drive: Mapping[str, Any], split: Mapping[str, Any
             )
     if found["jump_count"]:
         places = [f"{jump['metres']:.1f} m at {jump['at_s']:.2f} s" for jump in found["jumps"][:5]]
-        said.append(f"odometry jumps {found['jump_count']} times ({', '.join(places)}): nothing is compared across")
+        said.append(
+            f"odometry has {_count(found['jump_count'], 'jump')} ({', '.join(places)}): nothing is compared across"
+        )
     if found["pause_count"]:
         places = [f"{pause['seconds']:.1f} s from {pause['at_s']:.2f} s on" for pause in found["pauses"][:5]]
-        said.append(f"{found['pause_count']} stretches have no sample ({', '.join(places)})")
+        said.append(f"{_count(found['pause_count'], 'stretch', 'es')} without a sample ({', '.join(places)})")
     said += [str(note) for note in found["notes"]]
     for name, camera in found["cameras"].items():
         said += [f"camera {name}: {text}" for text in (*camera["problems"], *camera["notes"], *_light(camera))]
@@ -94,10 +96,14 @@ _COLUMNS = (
 def _headline(description: Mapping[str, Any]) -> str:
     split = description["split"]
     return (
-        f"{description['samples']} samples of {len(description['drives'])} drives, "
-        f"{len(description['cameras'])} cameras: {split['train']} for training, {split['val']} for validation, "
+        f"{_count(description['samples'], 'sample')} of {_count(len(description['drives']), 'drive')}, "
+        f"{_count(len(description['cameras']), 'camera')}: {split['train']} for training, {split['val']} for validation, "
         f"{split['gap']} between the two (by {split['by']}, share {split['val_share']:g}, gap {split['gap_m']:g} m)"
     )
+
+
+def _count(number: int, what: str, plural: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else plural}"
 
 
 def _drive_line(state: DriveState, drive: Mapping[str, Any]) -> str:
