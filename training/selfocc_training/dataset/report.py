@@ -97,8 +97,9 @@ def _headline(description: Mapping[str, Any]) -> str:
     split = description["split"]
     return (
         f"{_count(description['samples'], 'sample')} of {_count(len(description['drives']), 'drive')}, "
-        f"{_count(len(description['cameras']), 'camera')}: {split['train']} for training, {split['val']} for validation, "
-        f"{split['gap']} between the two (by {split['by']}, share {split['val_share']:g}, gap {split['gap_m']:g} m)"
+        f"{_count(len(description['cameras']), 'camera')}: {split['train']} for training, {split['val']} for "
+        f"validation, {split['gap']} between the two (by {split['by']}, share {split['val_share']:g}, gap "
+        f"{split['gap_m']:g} m)"
     )
 
 
