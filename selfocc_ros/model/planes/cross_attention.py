@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfocc_ros.model.planes.geometry import Plane, PlaneGrid
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache, Slab
-from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes, sampling_reach, within_reach
+from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes, row_by_row, sampling_reach, within_reach
 from selfocc_ros.model.planes.slab_attention import cross_attention_in_slabs
 from selfocc_ros.ops.deformable_attention import deformable_attention, samples_in_slabs
 
@@ -63,9 +63,10 @@ class ImageCrossAttention(nn.Module):
             values = torch.split(sampling.values(image.tokens), 1)
             cells = cell_sizes(image.shapes, tokens.device)
             summed = torch.cat([self._sum_of_cameras(tokens, slab, values, image.shapes, cells) for slab in hits.slabs])
-        mean = summed / hits.counts.clamp(min=1).unsqueeze(-1)
-        out: Tensor = tokens + self.dropout(self.output_proj(mean))
-        return out
+        cameras = hits.counts.clamp(min=1).unsqueeze(-1)
+        return row_by_row(
+            lambda own, found, count: own + self.dropout(self.output_proj(found / count)), tokens, summed, cameras
+        )
 
     def _sum_of_cameras(
         self,

@@ -13,7 +13,7 @@ from selfocc_ros.model.planes.cross_attention import ImageCrossAttention, ImageT
 from selfocc_ros.model.planes.geometry import Plane, PlaneGrid
 from selfocc_ros.model.planes.positions import PlanePositions
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache, plane_hits
-from selfocc_ros.model.planes.sampling import DeformableSampling
+from selfocc_ros.model.planes.sampling import DeformableSampling, row_by_row
 from selfocc_ros.model.planes.self_attention import PlaneSelfAttention, bird_eye_references, hybrid_references
 
 NORM_EPSILON = 1e-5
@@ -33,8 +33,7 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(T, dim) to the same shape."""
-        out: Tensor = tokens + self.layers(tokens)
-        return out
+        return row_by_row(lambda own: own + self.layers(own), tokens)
 
 
 class EncoderLayer(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from selfocc_ros.model.planes.field_grid import FieldGrid
+from selfocc_ros.ops.slabs import for_each_slab
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,12 @@ class TriplaneField(_PlaneField):
             ]
             return torch.cat(slabs, dim=1)
         values = xy.new_empty(rows or len(self._last.bias), len(xy), *yz.shape[:2])
-        for (own, other), slab in zip(parts, torch.split(values, thickness, dim=1), strict=True):
-            slab.copy_(self._slab(own, yz, other, rows))
+
+        def write(first: int) -> None:
+            slab = slice(first, first + thickness)
+            values[:, slab] = self._slab(xy[slab], yz, xz[slab], rows)
+
+        for_each_slab(write, range(0, len(xy), thickness), xy.device)
         return values
 
     def _slab(self, xy: Tensor, yz: Tensor, xz: Tensor, rows: int | None) -> Tensor:
@@ -238,8 +243,12 @@ class PillarField(_PlaneField):
             return self._slab(pillars, weight, bias).contiguous()
         values = pillars.new_empty(len(bias) // self.heights, len(pillars), self.heights)
         thickness = max(1, CACHED_SLAB_NODES // self.heights)
-        for own, slab in zip(torch.split(pillars, thickness), torch.split(values, thickness, dim=1), strict=True):
-            slab.copy_(self._slab(own, weight, bias))
+
+        def write(first: int) -> None:
+            slab = slice(first, first + thickness)
+            values[:, slab] = self._slab(pillars[slab], weight, bias)
+
+        for_each_slab(write, range(0, len(pillars), thickness), pillars.device)
         return values
 
     def _slab(self, pillars: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

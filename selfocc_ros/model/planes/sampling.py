@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from selfocc_ros.ops.slabs import for_each_slab
+
+ROWS = 2**11
+"""Tokens whose channels, and those between two linear layers, a core's cache holds."""
 
 
 class DeformableSampling(nn.Module):
@@ -67,6 +73,23 @@ class DeformableSampling(nn.Module):
         offsets = self.sampling_offsets(queries).view(-1, self.heads, self.levels, self.points, 2)
         logits = self.attention_weights(queries).view(-1, self.heads, self.levels * self.points)
         return offsets, F.softmax(logits, dim=-1).view(-1, self.heads, self.levels, self.points)
+
+
+def row_by_row(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """A function of rows, whose result has the first tensor's shape, where each row depends on its own row alone.
+
+    On a CPU without gradients it is applied to a slab of rows after the other: what lies in between stays in the cache.
+    """
+    if torch.is_grad_enabled() or tensors[0].device.type != "cpu":
+        return function(*tensors)
+    out = torch.empty_like(tensors[0])
+
+    def write(first: int) -> None:
+        rows = slice(first, first + ROWS)
+        out[rows] = function(*(tensor[rows] for tensor in tensors))
+
+    for_each_slab(write, range(0, len(out), ROWS), out.device)
+    return out
 
 
 def cell_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfocc_ros.model.planes.geometry import Plane, PlaneGrid
-from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes
+from selfocc_ros.model.planes.sampling import DeformableSampling, cell_sizes, row_by_row
 from selfocc_ros.model.planes.slab_attention import self_attention_in_slabs
 from selfocc_ros.ops.deformable_attention import deformable_attention, samples_in_slabs
 
@@ -89,18 +89,17 @@ class PlaneSelfAttention(DeformableSampling):
             slab_samples: queries are taken in slabs of about so many samples, which bounds the memory.
         """
         if samples_in_slabs(tokens):
-            sampled = self_attention_in_slabs(self, self.shapes, tokens, tokens + positions, references, slab_samples)
+            sampled = self_attention_in_slabs(self, self.shapes, tokens, positions, references, slab_samples)
         else:
-            sampled = self._sampled(tokens, tokens + positions, references, slab_samples)
-        out: Tensor = tokens + self.dropout(self.output_proj(sampled))
-        return out
+            sampled = self._sampled(tokens, positions, references, slab_samples)
+        return row_by_row(lambda own, found: own + self.dropout(self.output_proj(found)), tokens, sampled)
 
-    def _sampled(self, tokens: Tensor, queries: Tensor, references: Tensor, slab_samples: int) -> Tensor:
+    def _sampled(self, tokens: Tensor, positions: Tensor, references: Tensor, slab_samples: int) -> Tensor:
         values = self.values(tokens.unsqueeze(0))
         cells = cell_sizes(self.shapes, tokens.device)
         slab = max(1, slab_samples // self.samples_per_query)
         sampled = []
-        for own, starts in zip(torch.split(queries, slab), torch.split(references, slab), strict=True):
+        for own, starts in zip(torch.split(tokens + positions, slab), torch.split(references, slab), strict=True):
             offsets, weights = self.offsets_and_weights(own)
             locations = torch.addcmul(starts.unsqueeze(1), offsets, cells)
             sampled.append(deformable_attention(values, self.shapes, locations.unsqueeze(0), weights.unsqueeze(0))[0])

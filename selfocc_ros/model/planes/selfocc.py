@@ -24,6 +24,7 @@ from selfocc_ros.model.renderer import Rendered, render
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
 from selfocc_ros.model.selfocc import decide
+from selfocc_ros.ops.slabs import for_each_slab
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Last parts of the names of what batch norm counts: stored, but no parameters."""
@@ -154,7 +155,12 @@ class PlaneSelfOcc(nn.Module):
             return maps
         # A CPU is spared fresh memory for maps of all cameras at once, which costs as much again as computing them.
         cameras = torch.split(images.contiguous(memory_format=torch.channels_last), 1)
-        by_camera = [self.neck(self.backbone(camera)) for camera in cameras]
+        by_camera: list[list[Tensor]] = [[]] * len(cameras)
+
+        def see(camera: int) -> None:
+            by_camera[camera] = self.neck(self.backbone(cameras[camera]))
+
+        for_each_slab(see, range(len(cameras)), images.device)
         return [torch.cat(level) for level in zip(*by_camera, strict=True)]
 
     def planes(self, features: list[Tensor], cache: PlaneCache) -> Planes:

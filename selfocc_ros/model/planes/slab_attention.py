@@ -15,6 +15,7 @@ from torch import Tensor
 from selfocc_ros.model.planes.rig_cache import PlaneHits, Slab
 from selfocc_ros.model.planes.sampling import DeformableSampling, within_reach
 from selfocc_ros.ops.padded_values import PaddedValues
+from selfocc_ros.ops.slabs import for_each_slab
 
 
 class HeadProjections:
@@ -53,25 +54,30 @@ def self_attention_in_slabs(
     sampling: DeformableSampling,
     shapes: Sequence[tuple[int, int]],
     tokens: Tensor,
-    queries: Tensor,
+    positions: Tensor,
     references: Tensor,
     slab_samples: int,
 ) -> Tensor:
-    """What ``PlaneSelfAttention`` samples: (T, dim) of tokens and queries (T, dim), the rest as it takes it."""
+    """What ``PlaneSelfAttention`` samples, (T, dim), of what it is given."""
     project = HeadProjections(sampling, bundles=1)
     table = project.table(1, shapes, tokens)
     table.fill(0, sampling.values(tokens))
     sizes = _sizes(shapes, tokens)
     sampled = torch.empty_like(tokens)
-    slab = max(1, slab_samples // sampling.samples_per_query)
-    parts = (torch.split(tensor, slab) for tensor in (queries, references, sampled))
-    for own, starts, out in zip(*parts, strict=True):
-        x, y, weights = (samples.squeeze(2) for samples in project(own))
-        for along, step in zip((x, y), _steps(starts.expand(-1, -1, sampling.points, -1), sizes), strict=True):
+    queries_at_a_time = max(1, slab_samples // sampling.samples_per_query)
+
+    def sample(first: int) -> None:
+        slab = slice(first, first + queries_at_a_time)
+        x, y, weights = (samples.squeeze(2) for samples in project(tokens[slab] + positions[slab]))
+        heads, count, _ = x.shape
+        starts = references[slab].expand(-1, -1, sampling.points, -1)
+        for along, step in zip((x, y), _steps(starts, sizes), strict=True):
             along += step
-        bag = torch.arange(sampling.heads, dtype=torch.int32).repeat_interleave(len(own))
+        bag = torch.arange(heads, dtype=torch.int32).repeat_interleave(count)
         found = table.sample(x.flatten(0, 1), y.flatten(0, 1), weights.flatten(0, 1), bag)
-        out.view(len(own), sampling.heads, -1).copy_(found.view(sampling.heads, len(own), -1).transpose(0, 1))
+        sampled[slab] = found.view(heads, count, -1).transpose(0, 1).flatten(1)
+
+    for_each_slab(sample, range(0, len(tokens), queries_at_a_time), tokens.device)
     return sampled
 
 
@@ -86,20 +92,23 @@ def cross_attention_in_slabs(
     """What ``ImageCrossAttention`` samples in all cameras together: (T, dim) of queries (T, dim)."""
     project = HeadProjections(sampling, bundles)
     table = project.table(len(image_tokens), shapes, queries)
-    for image, tokens in enumerate(image_tokens):
-        table.fill(image, sampling.values(tokens))
+    images = range(len(image_tokens))
+    for_each_slab(lambda image: table.fill(image, sampling.values(image_tokens[image])), images, queries.device)
     sizes = _sizes(shapes, queries)
-    sampled = torch.zeros_like(queries)
-    for slab in hits.slabs:
-        if slab.hits:
-            _sum_of_cameras(project, table, sizes, queries[slab.start : slab.stop], slab, sampled)
+    sampled = torch.empty_like(queries)
+
+    def sample(slab: Slab) -> None:
+        rows = slice(slab.start, slab.stop)
+        sampled[rows] = _sum_of_cameras(project, table, sizes, queries[rows], slab) if slab.hits else 0
+
+    for_each_slab(sample, hits.slabs, queries.device)
     return sampled
 
 
 def _sum_of_cameras(
-    project: HeadProjections, table: PaddedValues, sizes: Tensor, queries: Tensor, slab: Slab, sampled: Tensor
-) -> None:
-    """Writes a slab's part of ``sampled``."""
+    project: HeadProjections, table: PaddedValues, sizes: Tensor, queries: Tensor, slab: Slab
+) -> Tensor:
+    """What all cameras give to a slab's queries: (slab, dim)."""
     heads, bundles = project.heads, project.bundles
     x, y, weights = project(queries)
     reach = None
@@ -120,7 +129,7 @@ def _sum_of_cameras(
         bag = torch.arange(hit.camera * heads, (hit.camera + 1) * heads, dtype=torch.int32).repeat_interleave(len(rows))
         found = table.sample(column.flatten(0, 1), row.flatten(0, 1), attention.flatten(0, 1), bag)
         summed.index_add_(1, rows, found.view(heads, len(rows), -1))
-    sampled[slab.start : slab.stop] = summed.transpose(0, 1).flatten(1)
+    return summed.transpose(0, 1).flatten(1)
 
 
 def _softmax(logits: Tensor) -> Tensor:
