@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of a training run on town drives."""
+"""Configuration of a training run on town drives or recordings."""
 
 from __future__ import annotations
 
@@ -73,8 +73,11 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Town drives and how steps are drawn from them."""
+    """Drives and how steps are drawn from them."""
 
+    dataset: str = ""
+    """Folder that ``selfocc prepare`` made, relative to the working directory; empty: town drives. Of ``clip``, its
+    clips follow ``frames``, ``spacing_m``, ``width`` and ``height``."""
     first_seed: int = 100
     seeds: int = 100
     clips_per_seed: int = 1
@@ -103,6 +106,9 @@ class TrainConfig:
     """One run: ``selfocc train CONFIG``."""
 
     model: str = "tiny"
+    start: str = ""
+    """Checkpoint of the same architecture whose weights and occupancy thresholds training starts from: a path, or
+    ``default`` for the shipped one; empty: random weights, or those of ``backbone.weights``."""
     steps: int = 6000
     learning_rate: float = 1.5e-3
     sharpness_rate: float = 0.05
@@ -119,13 +125,18 @@ class TrainConfig:
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
 
-def load_train_config(name_or_path: str, steps: int | None = None, seed: int | None = None) -> TrainConfig:
-    """Configuration by name (``tiny_town``: ``config/train/tiny_town.yaml``) or path, with steps and seed replaced.
+def load_train_config(
+    name_or_path: str, steps: int | None = None, seed: int | None = None, dataset: str | None = None
+) -> TrainConfig:
+    """Configuration by name (``tiny_town``: ``config/train/tiny_town.yaml``) or path, with what is given replaced.
 
     Raises:
         ConfigError: if there is no such configuration, or it has unknown keys or values of the wrong type.
     """
     config = load_config(TrainConfig, "config/train", name_or_path)
     return dataclasses.replace(
-        config, steps=config.steps if steps is None else steps, seed=config.seed if seed is None else seed
+        config,
+        steps=config.steps if steps is None else steps,
+        seed=config.seed if seed is None else seed,
+        data=config.data if dataset is None else dataclasses.replace(config.data, dataset=dataset),
     )

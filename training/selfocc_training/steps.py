@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -94,7 +95,7 @@ def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
     return int(rng.integers(1, int(round(widest)) + 1))
 
 
-def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene: int = 0) -> Step:
+def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, scene: int = 0) -> Step:
     """Draw scene ``scene`` of step ``step``: clip, moment, cameras, views, sources, rays."""
     rng = np.random.default_rng((seed, step, scene) if scene else (seed, step))
     clip = clips[int(rng.integers(len(clips)))]
@@ -131,10 +132,11 @@ def draw_step(clips: list[Clip], step: int, seed: int, config: DataConfig, scene
         neighbours = [int(np.clip(frame + gap, 0, frames - 1)) for gap in gaps]
         anchors.append(clip.images[frame, camera])
         donor = camera % other.images.shape[1]
-        sources.append(np.stack([other.images[neighbour, donor] for neighbour in neighbours]))
+        moments = [neighbour % len(other.images) for neighbour in neighbours]
+        sources.append(np.stack([other.images[moment, donor] for moment in moments]))
         if clip.masked or other.masked:
             use.append(clip.use(frame, camera))
-            source_use.append(np.stack([other.use(neighbour, donor) for neighbour in neighbours]))
+            source_use.append(np.stack([other.use(moment, donor) for moment in moments]))
         poses.append(posed(frame)[camera])
         for slot, neighbour in enumerate(neighbours):
             source_poses[slot].append(posed(neighbour)[camera])

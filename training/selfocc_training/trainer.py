@@ -23,6 +23,7 @@ from selfocc_ros.model.image_backbone import ImageBackbone
 from selfocc_ros.model.planes.config import CORRECTED, PlaneConfig
 from selfocc_training.config import TrainConfig
 from selfocc_training.objective import total_loss, training_losses
+from selfocc_training.start import load_start, with_start
 from selfocc_training.steps import draw_step
 from selfocc_training.town_clips import Clip
 
@@ -47,7 +48,8 @@ def trained_config(config: TrainConfig) -> AnyConfig:
     """The network that a run trains: as configured, but without the slips that published checkpoints live with.
 
     Raises:
-        ConfigError: there is no such network, or clips are made of another size than it takes.
+        ConfigError: there is no such network, it takes images with crop, or the start is of another architecture.
+        CheckpointError: the start is missing or damaged.
     """
     model = load_model_config(config.model)
     if isinstance(model, PlaneConfig):
@@ -57,7 +59,7 @@ def trained_config(config: TrainConfig) -> AnyConfig:
                 "is trained on them must take images without crop."
             )
         model = dataclasses.replace(model, official_quirks=CORRECTED)
-    return model
+    return with_start(model, config.start) if config.start else model
 
 
 def check_clip_size(config: TrainConfig) -> None:
@@ -81,14 +83,16 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.clips, self.out = config, list(clips), out
+        self.config, self.clips, self.out = config, clips, out
         model_config = trained_config(config)
-        for clip in self.clips:
-            height, width = clip.images.shape[-2:]
-            _check_size(model_config, width, height, "the clips are of")
+        # One clip stands for all, which are made of one size: others may not have been read yet.
+        height, width = clips[0].images.shape[-2:]
+        _check_size(model_config, width, height, "the clips are of")
         self.model = build_network(model_config)
         resumes = out is not None and (out / STATE).is_file()
-        if not resumes:
+        if not resumes and config.start:
+            load_start(self.model, config.start)
+        elif not resumes:
             self.model.load_pretrained()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_network(model_config)

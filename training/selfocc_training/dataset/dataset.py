@@ -95,6 +95,20 @@ class Dataset:
         for index in self.indices(split):
             yield self[int(index)]
 
+    def stretches(self, split: str) -> list[NDArray[np.int64]]:
+        """Indices of a split's samples by stretch: one drive, continuous odometry.
+
+        Raises:
+            DatasetError: the dataset has no such split.
+        """
+        chosen = self.indices(split)
+        return np.split(chosen, np.flatnonzero(np.diff(self._stretch[chosen])) + 1)
+
+    def cameras_of(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """Cameras that all of these samples have."""
+        there = np.flatnonzero(self._present[list(indices)].all(axis=0))
+        return tuple(self.cameras[place] for place in there)
+
     def neighbours(self, index: int, camera: str, low_m: float, high_m: float) -> Neighbours:
         """Samples with an image of `camera`, `low_m` to `high_m` travelled before and after a sample.
 
