@@ -12,7 +12,6 @@ a forward without gradients, by stage; `reference` is the same with the readable
 from __future__ import annotations
 
 import argparse
-import functools
 import multiprocessing
 import resource
 import sys
@@ -25,12 +24,11 @@ import torch
 from selfocc_ros.cli.output import write_json
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.model.config import load_model_config
-from selfocc_ros.model.planes import cross_attention, self_attention
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
 from selfocc_ros.model.renderer import rendered_colour
 from selfocc_ros.model.rig_tensors import RigTensors
-from selfocc_ros.ops.deformable_attention import deformable_attention
+from selfocc_ros.ops.deformable_attention import auto_means
 from selfocc_training.losses.field_terms import eikonal_loss
 
 PARAMETERS = {
@@ -108,13 +106,8 @@ def frame(name: str, repeats: int) -> dict[str, float]:
 
 def reference(name: str, repeats: int) -> dict[str, float]:
     """As ``frame``, without what makes it fast and small."""
-    readable = functools.partial(deformable_attention, implementation="reference")
-    modules = (cross_attention, self_attention)
-    with (
-        mock.patch.multiple(modules[0], deformable_attention=readable, samples_in_slabs=lambda _: False),
-        mock.patch.multiple(modules[1], deformable_attention=readable, samples_in_slabs=lambda _: False),
-        mock.patch("selfocc_ros.model.planes.field.CACHED_SLAB_NODES", WHOLE),
-    ):
+    whole_field = mock.patch("selfocc_ros.model.planes.field.CACHED_SLAB_NODES", WHOLE)
+    with auto_means("reference"), whole_field:
         return frame(name, repeats)
 
 
