@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
-from selfocc_ros.model.planes.field_grid import FieldGrid, eikonal, lattice
+from selfocc_ros.model.planes.field_grid import FieldGrid, lattice
 from selfocc_ros.model.planes.neus import NeusRendered, anneal_ratio, render_neus, sample_colour
 from selfocc_ros.model.planes.rays import bin_edges, box_interval, pixel_grid, pixel_rays
+from selfocc_training.losses.field_terms import eikonal_loss, field_hessian
 
 NAMES = ["sdf_field_tpv_nus6", "sdf_field_tpv_kitti1", "sdf_field_bev_nus6"]
 Close = Callable[..., None]
@@ -82,8 +83,13 @@ def test_grid_and_its_derivatives(case: Case, close: Close) -> None:
         values = torch.cat([grid.sdf[None], grid.features])
         close(values, ours(r["grid.density_color"]), atol=1e-5, rtol=0.0, what="grid")
         close(grid.gradient, ours(r["grid.grad"]), atol=1e-5, rtol=0.0, what="gradient")
-        second = grid.second_derivatives(compact=r.config["compact_second_grad"])
+        second = field_hessian(grid.sdf, grid.spacing, r.config["compact_second_grad"])
         close(second, ours(r["grid.grad2"]), what="second derivatives")
+
+
+def eikonal(grid: FieldGrid, found: NeusRendered) -> torch.Tensor:
+    """At samples and nodes alike."""
+    return eikonal_loss(torch.cat([found.gradients.reshape(-1, 3), grid.gradient.flatten(1).T]))
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -142,8 +148,8 @@ def test_rendering(case: Case, close: Close, mode: str) -> None:
             close(found.classes, r[f"{mode}.sem"].flatten(0, 1), what="classes")
         else:
             assert found.classes is None
-        close(eikonal(grid, found.gradients), r[f"{mode}.eikonal"], what="eikonal")
-        second = grid.second_derivatives(compact=r.config["compact_second_grad"]).abs().mean()
+        close(eikonal(grid, found), r[f"{mode}.eikonal"], what="eikonal")
+        second = field_hessian(grid.sdf, grid.spacing, r.config["compact_second_grad"]).abs().mean()
         close(second, r[f"{mode}.second_grad_abs_mean"], what="second derivatives")
 
 
@@ -197,8 +203,8 @@ def test_gradients_of_everything_that_is_learnt(case: Case, close: Close) -> Non
     loss = loss + (r["probe.coef_rgb"].reshape(-1, 3) * found.colour).sum()
     if r.config["sem"]:
         loss = loss + (r["probe.coef_sem"].flatten(0, 1) * found.classes).sum()
-    second = grid.second_derivatives(compact=r.config["compact_second_grad"]).abs().mean()
-    loss = loss + 10.0 * eikonal(grid, found.gradients) + second
+    second = field_hessian(grid.sdf, grid.spacing, r.config["compact_second_grad"]).abs().mean()
+    loss = loss + 10.0 * eikonal(grid, found) + second
     close(loss.detach(), r["probe.loss"], what="loss")
     torch.autograd.backward(loss)
     pairs = {f"plane.{name}": (tokens.grad, r[f"probe.dplane.{name}"]) for name, tokens in case.tokens.items()}

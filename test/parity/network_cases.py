@@ -16,7 +16,7 @@ from selfocc_ros.model.official import assign_official
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.encoder import PlaneEncoder
 from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
-from selfocc_ros.model.planes.field_grid import FieldGrid, eikonal
+from selfocc_ros.model.planes.field_grid import FieldGrid
 from selfocc_ros.model.planes.fpn import FeaturePyramid
 from selfocc_ros.model.planes.geometry import BEV, TPV, PlaneGrid
 from selfocc_ros.model.planes.names import official_name
@@ -26,6 +26,7 @@ from selfocc_ros.model.planes.rays import pixel_grid, pixel_rays
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.sensing.official_preprocess import KITTI_MEAN, KITTI_STD, OfficialInput
+from selfocc_training.losses.field_terms import eikonal_loss, field_hessian
 
 Outputs = dict[str, Tensor]
 
@@ -98,8 +99,8 @@ def field(family: str) -> Outputs:
     tokens = {name: normal(f"tokens.{name}", count, DIM).requires_grad_() for name, count in counts.items()}
     grid = network(Planes.from_tokens(NODES, **tokens))
     assert grid.features is not None
-    compact, central = (grid.second_derivatives(compact) for compact in (True, False))
-    probe = 10 * eikonal(grid, grid.gradient.flatten(1).T) + compact.abs().mean() + central.abs().mean()
+    compact, central = (field_hessian(grid.sdf, grid.spacing, compact) for compact in (True, False))
+    probe = 10 * eikonal_loss(grid.gradient.flatten(1).T) + compact.abs().mean() + central.abs().mean()
     probe = probe + (grid.features * normal("coefficients", *grid.features.shape)).mean()
     found = {"values": torch.cat([grid.sdf[None], grid.features]), "gradient": grid.gradient, "hessian": compact}
     learnt = {**tokens, **{name: value for name, value in network.named_parameters() if "variance" not in name}}

@@ -61,22 +61,6 @@ class FieldGrid:
             raise ValueError("features are asked of a field grid that holds distances alone")
         return trilinear(self.features, points, self.lower, self.upper)
 
-    def second_derivatives(self, compact: bool = False) -> Tensor:
-        """(3, 3, X, Y, Z): entry [i, j] is the derivative along j of the derivative along i, in 1/m.
-
-        Central differences of central differences skip the nodes in between: a field that alternates from node to
-        node looks straight to them. ``compact`` takes (f+ - 2 f + f-) / cell^2 on the diagonal, which sees it.
-        """
-        spacing = self.spacing
-        second = central_differences(self.gradient, spacing).transpose(0, 1)
-        if not compact:
-            return second
-        rows = [list(row) for row in second]
-        for axis in range(3):
-            ahead, behind = _neighbours(self.sdf, axis)
-            rows[axis][axis] = (ahead - 2.0 * self.sdf + behind) / spacing[axis] ** 2
-        return torch.stack([torch.stack(row) for row in rows])
-
 
 def central_differences(volume: Tensor, spacing: Tensor) -> Tensor:
     """Derivatives (3, ..., X, Y, Z) of a volume (..., X, Y, Z) whose nodes lie ``spacing`` (3,) metres apart.
@@ -88,16 +72,6 @@ def central_differences(volume: Tensor, spacing: Tensor) -> Tensor:
         ahead, behind = _neighbours(volume, axis - 3)
         found.append((ahead - behind) / (2.0 * spacing[axis]))
     return torch.stack(found)
-
-
-def eikonal(grid: FieldGrid, gradients: Tensor) -> Tensor:
-    """Mean of (|g| - 1)^2 over gradients (..., 3) at ray samples and those at all nodes together.
-
-    A distance field has gradients of length one (Gropp et al. 2020, eq. 2).
-    """
-    nodes: Tensor = (grid.gradient.norm(dim=0) - 1.0) ** 2
-    samples: Tensor = (gradients.norm(dim=-1) - 1.0) ** 2
-    return (nodes.sum() + samples.sum()) / (nodes.numel() + samples.numel())
 
 
 def lattice(lower: Sequence[float], upper: Sequence[float], resolution: float, jitter: Tensor | None = None) -> Tensor:

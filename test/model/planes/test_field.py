@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfocc_ros.model.planes import field as field_module
 from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
-from selfocc_ros.model.planes.field_grid import FieldGrid, central_differences, eikonal, lattice
+from selfocc_ros.model.planes.field_grid import FieldGrid, central_differences, lattice
 from selfocc_ros.model.planes.neus import anneal_ratio, neus_alpha, render_neus
 from selfocc_ros.model.planes.rays import bin_edges, box_interval, pixel_grid, pixel_rays
 
@@ -156,19 +156,6 @@ def test_derivatives_of_a_quadratic_field() -> None:
     inner = (..., slice(1, -1), slice(1, -1), slice(1, -1))
     assert torch.allclose(grid.gradient[inner], expected[inner], atol=1e-4)
     assert torch.allclose(grid.gradient[2, 4, 4, 0], torch.tensor(-1.0), atol=1e-5)  # half of it on the border
-    deep = (..., slice(2, -2), slice(2, -2), slice(2, -2))
-    hessian = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])[..., None, None, None]
-    for compact in (False, True):
-        second = grid.second_derivatives(compact)[deep]
-        assert torch.allclose(second, hessian.expand_as(second), atol=1e-3)
-
-
-def test_only_the_compact_stencil_sees_a_field_that_alternates() -> None:
-    field = torch.ones(SHAPE)
-    field[::2] = -1.0
-    grid = grid_of(field)
-    assert grid.second_derivatives()[0, 0, 4:-4].abs().max() == 0
-    assert torch.allclose(grid.second_derivatives(compact=True)[0, 0, 4:-4].abs(), torch.tensor(4.0))
 
 
 def test_interpolation_is_exact_for_linear_fields_and_clamped_outside() -> None:
@@ -187,13 +174,6 @@ def test_differences_agree_with_automatic_gradients() -> None:
     volume = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     spacing = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda v: central_differences(v, spacing), volume)
-
-
-def test_eikonal_weighs_samples_and_nodes_alike() -> None:
-    grid = grid_of(node_points()[..., 0] * 0.0)
-    twos = torch.tensor([[0.0, 2.0, 0.0]]).expand(grid.sdf.numel(), 3)
-    assert torch.allclose(eikonal(grid, twos), torch.tensor(1.0))
-    assert torch.allclose(eikonal(grid, twos / 2.0), torch.tensor(0.5))
 
 
 def test_lattice_counts_as_double_precision_does() -> None:
