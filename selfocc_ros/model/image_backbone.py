@@ -14,6 +14,11 @@ from selfocc_ros.model.config import ImageBackboneConfig
 
 STRIDES = (4, 8, 16, 32)
 
+SAFE_CHANNELS = 16
+"""oneDNN's block of input channels with AVX-512. Its backward of a 1x1 convolution with a stride, which is the shortcut
+of a ResNet, writes past its workspace where there are fewer (https://github.com/uxlfoundation/oneDNN/issues/6035,
+reproduced with PyTorch 2.13): crashes, or wrong gradients."""
+
 
 class ImageBackbone(nn.Module):
     """ResNet (He et al. 2016) that shrinks in the 3x3 convolution of a bottleneck, as torchvision's does.
@@ -89,7 +94,7 @@ class ImageBackbone(nn.Module):
 
 def check_image_backbone(config: ImageBackboneConfig) -> None:
     """Raises:
-    ConfigError: the sizes are not those of a ResNet with four stages.
+    ConfigError: the sizes are not those of a ResNet with four stages, or a CPU could not train them safely.
     """
     for name, values in (("depths", config.depths), ("channels", config.channels)):
         if len(values) != len(STRIDES) or min(values) < 1:
@@ -97,6 +102,11 @@ def check_image_backbone(config: ImageBackboneConfig) -> None:
                 f"backbone.{name} must hold {len(STRIDES)} numbers above 0, one for each stage of {config.name!r}, "
                 f"found {list(values)}."
             )
+    if min(config.channels) < SAFE_CHANNELS:
+        raise ConfigError(
+            f"backbone.channels must be at least {SAFE_CHANNELS}, found {list(config.channels)}: with fewer, "
+            "training on a CPU overwrites foreign memory (oneDNN issue 6035)."
+        )
     if not -1 <= config.frozen_stages <= len(STRIDES):
         raise ConfigError(f"backbone.frozen_stages must be -1 to {len(STRIDES)}, found {config.frozen_stages}.")
 

@@ -18,7 +18,7 @@ from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.selfocc import build_model
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "config" / "models").glob("*.yaml"))
-RESNET = {"name": "resnet", "depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "neck": 16}
+RESNET = {"name": "resnet", "depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "neck": 16}
 FAST: dict[str, Any] = {
     "input": {"width": 64, "height": 48},
     "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
@@ -28,7 +28,7 @@ FAST: dict[str, Any] = {
 }
 PLANES: dict[str, Any] = {
     "input": {"width": 64, "height": 48},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": "", "frozen_stages": -1},
+    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": "", "frozen_stages": -1},
     "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
     "encoder": {"layers": 2, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
                 "self_points": 2},
@@ -142,9 +142,10 @@ def test_finely_lifted_channels_reach_single_voxels() -> None:
         ({"weights": "microsoft/resnet-50"}, "for backbones of transformers"),
         ({"frozen_stages": 0}, "for backbones of transformers"),
         ({"channels": [8, 16, 24]}, "backbone.channels must hold 4 numbers, found"),
-        ({"channels": [8, 16, 24, 33]}, "backbone.channels must be multiples of 8"),
+        ({"channels": [16, 16, 24, 33]}, "backbone.channels must be multiples of 8"),
         ({"neck": 20}, "backbone.neck must be multiples of 8"),
         ({"name": "resnet"}, "backbone.depths must hold 4 numbers above 0"),
+        ({**RESNET, "channels": [8, 16, 24, 32]}, "backbone.channels must be at least 16, found .*oneDNN issue 6035"),
         ({"name": "resnext", "depths": [1, 1, 1, 1]}, "backbone 'resnext' cannot be built"),
     ],
 )

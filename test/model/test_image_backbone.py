@@ -16,7 +16,7 @@ from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.config import ImageBackboneConfig
 from selfocc_ros.model.image_backbone import STRIDES, ImageBackbone
 
-SMALL = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
+SMALL = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(16, 16, 24, 32), weights="")
 
 
 def test_maps_have_the_strides_of_the_pyramid_and_odd_sizes_are_rounded_up() -> None:
@@ -65,7 +65,7 @@ def test_loading_weights_leaves_device_contexts_whole(tmp_path: Path, repository
         "import torch\n"
         "from selfocc_ros.model.config import ImageBackboneConfig\n"
         "from selfocc_ros.model.image_backbone import ImageBackbone\n"
-        f"sizes = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights={str(tmp_path)!r})\n"
+        f"sizes = dict(depths=(1, 1, 1, 1), channels=(16, 16, 24, 32), weights={str(tmp_path)!r})\n"
         "ImageBackbone(ImageBackboneConfig(**sizes)).load_pretrained()\n"
         "with torch.device('meta'):\n"
         "    print(torch.linspace(0, 1, 3).device)\n"
@@ -76,7 +76,7 @@ def test_loading_weights_leaves_device_contexts_whole(tmp_path: Path, repository
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ImageBackbone(SMALL).model.save_pretrained(tmp_path)
-    other = dataclasses.replace(SMALL, channels=(8, 16, 24, 64), weights=str(tmp_path))
+    other = dataclasses.replace(SMALL, channels=(16, 16, 24, 64), weights=str(tmp_path))
     with pytest.raises(ConfigError, match=r"another network than configured: encoder\.stages\.3"):
         ImageBackbone(other).load_pretrained()
 

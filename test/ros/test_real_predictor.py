@@ -46,7 +46,7 @@ def plane_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "small",
         "family": "tpv",
         "input": {"width": 128, "height": 64, "crop": [256, 128], "camera_width": 256, "scale": 0.5},
-        "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": ""},
+        "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
         "planes": {"lower": [-40, -40, -1], "upper": [40, 40, 5.4], "nodes": [17, 17, 9]},
         "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2]},
     }

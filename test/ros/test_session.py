@@ -113,7 +113,7 @@ def test_the_node_says_what_it_does_and_ends_cleanly(played: Played):
 
 
 def test_progress_is_told_while_it_plays(played: Played):
-    assert any(line.startswith("waiting for node selfocc") for line in played.progress)
+    assert played.progress[0].startswith("playing in ROS domain ")
     assert any(line.endswith("of 2.2 s") for line in played.progress)
     assert "starting again from the front (pass 2), time jumps back" in played.result.player_log.read_text()
 

@@ -53,7 +53,9 @@ def train(clips: list[Clip], model: Path, shuffle: bool) -> float:
     data = DataConfig(current_views=4, anchor_views=1, anchor_reach=3, widest_gap=2, grid=(14, 24), drop_cameras=0)
     data = dataclasses.replace(data, shuffle_sources=shuffle)
     loss = LossConfig(rgb=0.05, hessian=0.004, background_from=10_000)
-    config = TrainConfig(str(model), STEPS, learning_rate=6e-3, warmup=20, ema=0.95, scenes_per_step=5, bfloat16=False)
+    config = TrainConfig(
+        str(model), steps=STEPS, learning_rate=6e-3, warmup=20, ema=0.95, scenes_per_step=5, bfloat16=False
+    )
     config = dataclasses.replace(config, data=data, loss=loss)
     return above_ground(Predictor(Trainer(config, clips).run(STEPS), "cpu"))
 

@@ -31,7 +31,7 @@ FAST: dict[str, Any] = {
 PLANES: dict[str, Any] = {
     "name": "planes",
     "input": {"width": 64, "height": 48, "crop": [64, 48], "camera_width": 64, "scale": 1.0},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": ""},
+    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
     "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
     "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
                 "self_points": 2},

@@ -44,7 +44,7 @@ TPV = """
 name: small_tpv
 family: tpv
 input: {width: 64, height: 48}
-backbone: {depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], weights: "", frozen_stages: -1}
+backbone: {depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], weights: "", frozen_stages: -1}
 planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
 encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
 renderer: {published: false, samples: 24, near_density: 4.0}
@@ -143,10 +143,10 @@ def test_what_batch_norm_counts_is_copied_and_what_it_measures_averaged(tpv: Tra
 def test_pretrained_weights_are_taken_at_the_start_and_learn_slowly(
     config: TrainConfig, ground_clip: Clip, tmp_path: Path
 ) -> None:
-    described = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), weights="")
+    described = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(16, 16, 24, 32), weights="")
     trained = ImageBackbone(described)
     trained.model.save_pretrained(tmp_path / "weights")
-    backbone = "{{name: resnet, depths: [1, 1, 1, 1], channels: [8, 16, 24, 32], neck: 16, weights: {}}}"
+    backbone = "{{name: resnet, depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], neck: 16, weights: {}}}"
     path = tmp_path / "resnet.yaml"
     path.write_text(MODEL.replace("{channels: [8, 8, 16, 16], neck: 16}", backbone.format(tmp_path / "weights")))
     config = dataclasses.replace(config, model=str(path))

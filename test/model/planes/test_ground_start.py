@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "name": "small",
     "family": "tpv",
     "input": {"width": 96, "height": 64, "crop": [192, 128], "camera_width": 192, "scale": 0.5},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": ""},
+    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
     "planes": {"lower": [-8, -8, -2], "upper": [8, 8, 2], "nodes": [9, 11, 5],
                "axes": "right_forward_up", "origin": [0.0, 0.0, 1.5]},
     "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
     "name": "small",
     "family": "tpv",
     "input": {"width": 96, "height": 64, "crop": [160, 120], "camera_width": 160, "scale": 0.5},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "weights": ""},
+    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
     "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
     "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
                 "self_points": 2},
