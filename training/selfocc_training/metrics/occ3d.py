@@ -129,6 +129,7 @@ def score_occ3d(
     camera_mask: NDArray[np.bool_],
     protocol: Occ3dProtocol = OCC3D,
     occupied: NDArray[np.bool_] | None = None,
+    known: NDArray[np.bool_] | None = None,
 ) -> Occ3dScore:
     """Score one sample; all arrays (X,Y,Z).
 
@@ -139,6 +140,7 @@ def score_occ3d(
         protocol: how to score.
         occupied: bool, voxels that are predicted to be anything; those of a class that is not empty, if None. IoU is
             of these: a network may know that something is there and call it by an empty class.
+        known: bool, voxels whose true class is known, the only ones that count; all, as in Occ3D, if None.
     """
     kept = protocol.trim.kept(predicted.shape)
     if occupied is None:
@@ -154,4 +156,5 @@ def score_occ3d(
             confusion(occupied.view(np.uint8), solid.view(np.uint8), 2, where),
         )
 
-    return Occ3dScore(protocol, counts(camera_mask.astype(np.bool_)), counts(None))
+    seen = camera_mask.astype(np.bool_)
+    return Occ3dScore(protocol, counts(seen if known is None else seen & known), counts(known))

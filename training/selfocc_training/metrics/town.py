@@ -191,11 +191,15 @@ def choose_flat_ground(grid: VoxelGrid, samples: Iterable[tuple[Bools, Bools]]) 
 
 
 def flat_ground_depth(
-    camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1, ground_z: float = 0.0
+    camera: CameraModel,
+    base_from_camera: NDArray[np.float64],
+    stride: int = 1,
+    ground_z: float = 0.0,
+    far: float = FLAT_GROUND_FAR_M,
 ) -> Floats:
     """z-depth (h,w) of the plane z = `ground_z` of base_link at every `stride`-th pixel.
 
-    Rays that do not meet the plane within FLAT_GROUND_FAR_M, those above the horizon too, get FLAT_GROUND_FAR_M.
+    Rays that do not meet the plane within `far` metres, those above the horizon too, get `far`.
     """
     rays = camera.pixel_rays()[::stride, ::stride]
     rise = rays @ np.asarray(base_from_camera, np.float64)[2, :3]  # rise of each unit ray in base_link
@@ -203,7 +207,7 @@ def flat_ground_depth(
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.where(rise < 0, height / -rise, np.inf) * rays[..., 2]
     near = PREDICTED_DEPTH_M[0]
-    return np.clip(np.where(np.isfinite(depth), depth, FLAT_GROUND_FAR_M), near, FLAT_GROUND_FAR_M).astype(np.float32)
+    return np.clip(np.where(np.isfinite(depth), depth, far), near, far).astype(np.float32)
 
 
 def _ratio(part: float, whole: float) -> float:
