@@ -26,6 +26,21 @@ Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Where a step comes from.
+
+    Attributes:
+        clip: number of the clip.
+        frame: the moment in it that the network sees.
+        cameras: the cameras that it sees it with.
+    """
+
+    clip: int
+    frame: int
+    cameras: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """Everything that one step needs.
 
@@ -37,6 +52,7 @@ class Step:
         jitter: (V * R, 1) shift of each ray's sections.
         number: which step this is.
         seed: for what else a term draws.
+        sample: what was drawn, to name it where something is wrong with it.
     """
 
     images: Tensor
@@ -47,6 +63,7 @@ class Step:
     jitter: Tensor
     number: int
     seed: int
+    sample: Sample
 
 
 def mirror_clip(clip: Clip) -> Clip:
@@ -98,7 +115,8 @@ def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
 def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, scene: int = 0) -> Step:
     """Draw scene ``scene`` of step ``step``: clip, moment, cameras, views, sources, rays."""
     rng = np.random.default_rng((seed, step, scene) if scene else (seed, step))
-    clip = clips[int(rng.integers(len(clips)))]
+    index = int(rng.integers(len(clips)))
+    clip = clips[index]
     other = clips[int(rng.integers(len(clips)))] if config.shuffle_sources else clip
     if config.mirror and rng.random() < 0.5:
         clip = mirror_clip(clip)
@@ -140,23 +158,24 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
         poses.append(posed(frame)[camera])
         for slot, neighbour in enumerate(neighbours):
             source_poses[slot].append(posed(neighbour)[camera])
-    index = torch.as_tensor([camera for camera, _, _ in pairs])
+    shown_by = torch.as_tensor([camera for camera, _, _ in pairs])
     labels = None if clip.labels is None else [clip.labels[frame, camera] for camera, frame, _ in pairs]
     views = Views(
         torch.as_tensor(np.stack(anchors), dtype=torch.float32) / 255.0,
         torch.as_tensor(np.stack(sources), dtype=torch.float32) / 255.0,
-        RigTensors(intrinsics[index], sizes[index], torch.stack(poses)),
-        tuple(RigTensors(intrinsics[index], sizes[index], torch.stack(slot)) for slot in source_poses),
+        RigTensors(intrinsics[shown_by], sizes[shown_by], torch.stack(poses)),
+        tuple(RigTensors(intrinsics[shown_by], sizes[shown_by], torch.stack(slot)) for slot in source_poses),
         ((0, 1), (2, 3))[: slots // 2],
         torch.as_tensor(np.stack(use)) if use else None,
         torch.as_tensor(np.stack(source_use)) if source_use else None,
         torch.as_tensor(np.stack(labels)) if labels else None,
     )
-    used = sizes[index].amin(dim=0).int().tolist()
+    used = sizes[shown_by].amin(dim=0).int().tolist()
     grid = ray_grid((used[1], used[0]), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
     jitter = torch.as_tensor(rng.uniform(size=(len(pairs) * grid.pixels.shape[0], 1)), dtype=torch.float32)
     augmented = photometric_augmentation(images, rng)
     # The padding of narrower images stays black, as preprocessing leaves it.
     augmented = augmented * (images.sum(dim=1, keepdim=True) > 0)
     shown_cameras = torch.as_tensor([position for _, _, position in pairs if position >= 0])
-    return Step(augmented, rig, views, grid, shown_cameras, jitter, step, int(rng.integers(2**62)))
+    sample = Sample(index, current, tuple(kept.tolist()))
+    return Step(augmented, rig, views, grid, shown_cameras, jitter, step, int(rng.integers(2**62)), sample)
