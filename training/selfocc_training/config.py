@@ -25,6 +25,8 @@ CHOICES = {
 class LossConfig:
     """Weights of the terms, and which form a term takes. A term of weight 0 is not computed."""
 
+    render: bool = True
+    """Off: no ray is rendered, and of the terms ``voxels``, ``eikonal`` and ``hessian`` alone are computed."""
     reprojection: float = 1.0
     reprojection_kind: str = "pairs"
     """``pairs``: near and wide pairs of sources, ours. SelfOcc's own: ``combined`` (published for nuScenes) averages
@@ -54,6 +56,9 @@ class LossConfig:
     """Rendered classes against class maps of the images; for networks with classes and data with maps alone."""
     semantic_kind: str = "ce"
     """``ce`` cross entropy, ``bce`` binary cross entropy of each class."""
+    voxels: float = 0.0
+    """Occupancy against labels of voxels, for data with labels alone: binary cross entropy; of networks with classes
+    cross entropy and Lovász-softmax over classes and free."""
     opacity: float = 0.01
     """Price on the opacity of each ray: matter has to earn its place."""
     background_from: int | None = 1000
@@ -64,6 +69,10 @@ class LossConfig:
         for key, words in CHOICES.items():
             if (word := getattr(self, key)) not in words:
                 raise ConfigError(f"loss.{key} must be {', '.join(words[:-1])} or {words[-1]}, found {word!r}.")
+        if not self.render and not self.voxels:
+            raise ConfigError("loss.render is off and loss.voxels is 0: nothing is left to learn from.")
+        if not self.render and self.eikonal and self.eikonal_at != "cells":
+            raise ConfigError(f"loss.eikonal_at must be cells with loss.render off, found {self.eikonal_at!r}.")
         if self.reprojection_kind != "pairs" and self.background_from is not None:
             raise ConfigError(
                 f"loss.background_from must be null with reprojection_kind {self.reprojection_kind!r}: SelfOcc's own "
@@ -78,6 +87,10 @@ class DataConfig:
     dataset: str = ""
     """Folder that ``selfocc prepare`` made, relative to the working directory; empty: town drives. Of ``clip``, its
     clips follow ``frames``, ``spacing_m``, ``width`` and ``height``."""
+    class_maps: bool = False
+    """Give clips the class of each pixel, where something has labelled the images."""
+    voxel_labels: bool = False
+    """Give clips the dataset's voxel labels."""
     first_seed: int = 100
     seeds: int = 100
     clips_per_seed: int = 1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.geometry.rig import CameraRig
+from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.sensing.preprocess import used_size
 from selfocc_ros.town.rigs import load_rig, random_rig
 from selfocc_ros.town.town import Town
@@ -58,6 +60,9 @@ class Clip:
         moving_mask: (T, N, H, W) bool, False where an image shows something that moves; or None.
         labels: (T, N, H, W) uint8, class channel of the network that each pixel belongs to, 255 where that is not
             known; or None.
+        voxels: (T, X, Y, Z) uint8 labels of a grid in each frame's base frame, 255 where that is not known; or None.
+        voxel_grid: where the voxels are.
+        voxel_free: label of free space; all others are classes.
     """
 
     images: NDArray[np.uint8]
@@ -68,6 +73,14 @@ class Clip:
     ego_mask: NDArray[np.bool_] | None = None
     moving_mask: NDArray[np.bool_] | None = None
     labels: NDArray[np.uint8] | None = None
+    voxels: NDArray[np.uint8] | None = None
+    voxel_grid: VoxelGrid | None = None
+    voxel_free: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
 
     @property
     def masked(self) -> bool:
@@ -141,17 +154,30 @@ def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
 def load_clip(path: Path) -> Clip:
     """Read a clip back."""
     with np.load(path) as stored:
-        return Clip(**{name: stored[name] for name in stored.files})
+        values: dict[str, Any] = {name: stored[name] for name in stored.files}
+    if "voxel_grid" in values:
+        values["voxel_grid"] = VoxelGrid(*values["voxel_grid"].tolist())
+    if "voxel_free" in values:
+        values["voxel_free"] = int(values["voxel_free"])
+    return Clip(**values)
+
+
+def save_clip(path: Path, clip: Clip) -> None:
+    """Write a clip; the file appears whole or not at all."""
+    values = {name: value for name, value in vars(clip).items() if value is not None}
+    if clip.voxel_grid is not None:
+        grid = clip.voxel_grid
+        values["voxel_grid"] = np.array([grid.lower, grid.upper, grid.shape], np.float64)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **values)
+    part.replace(path)
 
 
 def _make(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     torch.set_num_threads(1)
     path = clip_path(folder, seed, index, plan)
     if not path.is_file():
-        clip = render_clip(seed, index, plan)
-        part = path.with_suffix(".part.npz")
-        np.savez(part, **{name: value for name, value in vars(clip).items() if value is not None})
-        part.replace(path)
+        save_clip(path, render_clip(seed, index, plan))
     return path
 
 

@@ -9,11 +9,12 @@ from typing import overload
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_training.config import DataConfig
+from selfocc_training.dataset.clip import ClipLabels
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.town_clips import Clip
 
 KEPT_BYTES = 1 << 30
-"""Images that are kept in memory, of the clips drawn last; one clip always is."""
+"""Clips that are kept in memory, those drawn last; one clip always is."""
 
 
 class DatasetClips(Sequence[Clip]):
@@ -30,14 +31,20 @@ class DatasetClips(Sequence[Clip]):
         left_out: drives that are too short, with the metres that they have in one piece.
     """
 
-    def __init__(self, dataset: Dataset, data: DataConfig, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, dataset: Dataset, data: DataConfig, kept_bytes: int = KEPT_BYTES, classes: Sequence[str] = ()
+    ) -> None:
         """Cut the clips; nothing but the index is read.
+
+        Args:
+            classes: of the network in the order of its channels, for labels.
 
         Raises:
             ConfigError: no drive is long enough, or clips are shorter than what a step compares.
             DatasetError: the dataset has no samples to train on.
         """
         self.dataset, self._plan, self._kept_bytes = dataset, data.clip, kept_bytes
+        self._labels = ClipLabels(data.class_maps, data.voxel_labels, tuple(classes))
         least = 2 * data.widest_gap + 1
         if data.clip.frames < least:
             raise ConfigError(
@@ -79,8 +86,8 @@ class DatasetClips(Sequence[Clip]):
         if number not in self._kept:
             indices = self.indices[number]
             size = self._plan.width, self._plan.height
-            self._kept[number] = self.dataset.clip(indices, size, self.dataset.cameras_of(indices))
-            while len(self._kept) > 1 and sum(clip.images.nbytes for clip in self._kept.values()) > self._kept_bytes:
+            self._kept[number] = self.dataset.clip(indices, size, self.dataset.cameras_of(indices), self._labels)
+            while len(self._kept) > 1 and sum(clip.nbytes for clip in self._kept.values()) > self._kept_bytes:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]

@@ -12,7 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
-from selfocc_ros.sensing.preprocess import preprocess
+from selfocc_training.dataset.clip import NO_LABELS, ClipLabels, assemble_clip
+from selfocc_training.dataset.labels import (
+    LabelNames,
+    VoxelLabels,
+    load_label_names,
+    mask_path,
+    picture_path,
+    read_class_map,
+    read_depth_map,
+    read_mask,
+    read_voxels,
+    voxels_path,
+)
 from selfocc_training.dataset.parquet import DatasetError, read_table
 from selfocc_training.dataset.prepare import load_description
 from selfocc_training.dataset.sample import Sample
@@ -160,45 +172,86 @@ class Dataset:
             frames.append(CameraFrame(image.name, image.stamp_ns, "", "jpeg", data))
         return RigSample(sample.stamp_ns, sample.rig, tuple(frames), sample.missing)
 
-    def clip(self, indices: Sequence[int], size: tuple[int, int], cameras: Sequence[str] | None = None) -> Clip:
+    @property
+    def label_names(self) -> LabelNames | None:
+        """What labels mean, or None where the dataset has no labels.
+
+        Raises:
+            DatasetError: `labels.yaml` is wrong.
+        """
+        return load_label_names(self.root)
+
+    def voxels(self, index: int) -> VoxelLabels | None:
+        """The voxel labels of a sample, or None.
+
+        Raises:
+            DatasetError: the file is damaged, or nothing says what its labels mean.
+        """
+        index = range(len(self))[index]
+        path = voxels_path(self.root, str(self.drives[index]), int(self.stamps_ns[index]))
+        if not path.is_file():
+            return None
+        names = self.label_names
+        if names is None:
+            raise DatasetError(f"{self.root} has voxels, but no labels.yaml that says what their labels mean")
+        return read_voxels(path, names)
+
+    def class_map(self, index: int, camera: str) -> NDArray[np.uint8] | None:
+        """(H, W) class of each pixel of a sample's image, 255 unknown, at the image's own size; or None.
+
+        Raises:
+            DatasetError: the file is damaged or of another size than the image.
+        """
+        found = self._picture_of(index, camera, "classes")
+        return None if found is None else read_class_map(*found)
+
+    def depth_map(self, index: int, camera: str) -> NDArray[np.float32] | None:
+        """(H, W) depth along the optical axis in metres, 0 unknown, at the image's own size; or None.
+
+        Raises:
+            DatasetError: the file is damaged or of another size than the image.
+        """
+        found = self._picture_of(index, camera, "depth")
+        return None if found is None else read_depth_map(*found)
+
+    def ego_mask(self, camera: str) -> NDArray[np.bool_] | None:
+        """(H, W), False where a camera sees its own vehicle, at the size of its images; or None.
+
+        Raises:
+            DatasetError: the file is damaged.
+        """
+        path = mask_path(self.root, camera)
+        return read_mask(path) if path.is_file() else None
+
+    def _picture_of(self, index: int, camera: str, kind: str) -> tuple[Path, tuple[int, int]] | None:
+        """File of an image's class map or depth map, and the image's size; None where there is none."""
+        sample = self[index]
+        image = sample.image(camera)
+        if image is None:
+            return None
+        path = picture_path(self.root, kind, sample.drive, camera, image.stamp_ns)
+        return (path, (image.camera.width, image.camera.height)) if path.is_file() else None
+
+    def clip(
+        self,
+        indices: Sequence[int],
+        size: tuple[int, int],
+        cameras: Sequence[str] | None = None,
+        labels: ClipLabels = NO_LABELS,
+    ) -> Clip:
         """Samples as a training clip, images as the network sees them: undistorted, within `size` (width, height).
 
         Args:
             indices: T samples of one stretch of a drive, as `along` gives them.
             cameras: which, in this order; None is all that the first sample has.
+            labels: which labels to give it; masks of the own vehicle it gets where there are any.
 
         Raises:
             DatasetError: a camera is missing in one of the samples, or its calibration changes between them.
             DecodeError: no image of a sample can be decoded.
+            ConfigError: labels are asked for that the dataset does not have.
         """
-        names = tuple(cameras or (image.name for image in self[indices[0]].images))
-        images = np.zeros((len(indices), len(names), 3, size[1], size[0]), np.uint8)
-        odom_from_base = np.zeros((len(indices), 4, 4))
-        odom_from_camera = np.zeros((len(indices), len(names), 4, 4))
-        first: tuple[str, ...] = ()
-        intrinsics, sizes = np.zeros((len(names), 4), np.float32), np.zeros((len(names), 2), np.float32)
-        for k, index in enumerate(indices):
-            sample, seen = self[index], preprocess(self.rig_sample(index), size)
-            missing = [name for name in names if name not in seen.rig.names]
-            if missing:
-                raise DatasetError(
-                    f"{self.root}: the sample of {sample.drive} at {sample.stamp_ns} has no image of '{missing[0]}'"
-                )
-            order = [seen.rig.names.index(name) for name in names]
-            rig = seen.rig.subset(order)
-            lenses = tuple(camera.fingerprint() for camera in rig.cameras)
-            if first and lenses != first:
-                raise DatasetError(f"{self.root}: a calibration of {sample.drive} changes before {sample.stamp_ns}")
-            if not first:
-                first = lenses
-                for n, camera in enumerate(rig.cameras):
-                    m = camera.matrix
-                    intrinsics[n] = m[0, 0], m[1, 1], m[0, 2], m[1, 2]
-                    sizes[n] = camera.width, camera.height
-            images[k] = seen.images[order].transpose(0, 3, 1, 2)
-            odom_from_base[k] = sample.odom_from_base
-            odom_from_camera[k] = sample.odom_from_base @ rig.base_from_camera
-        return Clip(images, intrinsics, sizes, odom_from_base, odom_from_camera)
+        return assemble_clip(self, indices, size, cameras, labels)
 
 
 def _presence(table: Any, cameras: Sequence[str]) -> NDArray[np.bool_]:

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of a dataset put together as a training clip, with the labels that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfocc_ros.configuration import ConfigError
+from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.sensing.preprocess import preprocess
+from selfocc_training.dataset.clip_labels import class_table, seen_labels, seen_mask, source_pixels
+from selfocc_training.dataset.labels import UNKNOWN, LabelNames
+from selfocc_training.dataset.parquet import DatasetError
+from selfocc_training.town_clips import Clip
+
+if TYPE_CHECKING:
+    from selfocc_training.dataset.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class ClipLabels:
+    """Which labels a clip gets.
+
+    Attributes:
+        class_maps, voxels: whether.
+        classes: of the network in the order of its channels; labels are matched by name, and free space follows them.
+            Without them, labels are those of the dataset.
+    """
+
+    class_maps: bool = False
+    voxels: bool = False
+    classes: tuple[str, ...] = ()
+
+
+NO_LABELS = ClipLabels()
+
+
+def assemble_clip(
+    dataset: Dataset, indices: Sequence[int], size: tuple[int, int], cameras: Sequence[str] | None, labels: ClipLabels
+) -> Clip:
+    """See ``Dataset.clip``."""
+    names = tuple(cameras or (image.name for image in dataset[indices[0]].images))
+    images = np.zeros((len(indices), len(names), 3, size[1], size[0]), np.uint8)
+    odom_from_base = np.zeros((len(indices), 4, 4))
+    odom_from_camera = np.zeros((len(indices), len(names), 4, 4))
+    recorded: tuple[CameraModel, ...] = ()
+    shown: tuple[CameraModel, ...] = ()
+    for k, index in enumerate(indices):
+        sample, seen = dataset[index], preprocess(dataset.rig_sample(index), size)
+        missing = [name for name in names if name not in seen.rig.names]
+        if missing:
+            raise DatasetError(
+                f"{dataset.root}: the sample of {sample.drive} at {sample.stamp_ns} has no image of '{missing[0]}'"
+            )
+        order = [seen.rig.names.index(name) for name in names]
+        rig = seen.rig.subset(order)
+        if shown and rig.cameras != shown:
+            raise DatasetError(f"{dataset.root}: a calibration of {sample.drive} changes before {sample.stamp_ns}")
+        if not shown:
+            whole = dict(zip(sample.rig.names, sample.rig.cameras, strict=True))
+            shown, recorded = rig.cameras, tuple(whole[name] for name in names)
+        images[k] = seen.images[order].transpose(0, 3, 1, 2)
+        odom_from_base[k] = sample.odom_from_base
+        odom_from_camera[k] = sample.odom_from_base @ rig.base_from_camera
+    pictures = _Pictures(dataset, indices, size, names, recorded, shown)
+    matrices = np.stack([camera.matrix for camera in shown])
+    class_maps, voxels, grid, free = None, None, None, 0
+    if labels.class_maps or labels.voxels:
+        told = dataset.label_names
+        if told is None:
+            wanted = "data.class_maps" if labels.class_maps else "data.voxel_labels"
+            raise ConfigError(f"{dataset.root} has no labels for {wanted}: it has no labels.yaml.")
+        table, free = class_table(told, labels.classes, dataset.root)
+        if labels.class_maps:
+            # Free space in an image is sky: no class of the network's.
+            surfaces = table.copy()
+            surfaces[told.free] = UNKNOWN
+            class_maps = pictures.class_maps(surfaces)
+        if labels.voxels:
+            voxels, grid = _voxels(dataset, indices, told, table), told.grid
+    return Clip(
+        images,
+        np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], 1).astype(np.float32),
+        np.array([(camera.width, camera.height) for camera in shown], np.float32),
+        odom_from_base,
+        odom_from_camera,
+        ego_mask=pictures.ego_masks(),
+        labels=class_maps,
+        voxels=voxels,
+        voxel_grid=grid,
+        voxel_free=free,
+    )
+
+
+class _Pictures:
+    """Masks and class maps of a clip, brought to the network's size as its images are."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: Sequence[int],
+        size: tuple[int, int],
+        names: Sequence[str],
+        recorded: Sequence[CameraModel],
+        shown: Sequence[CameraModel],
+    ) -> None:
+        self._dataset, self._indices, self._size, self._names = dataset, indices, size, names
+        self._cameras = list(zip(recorded, shown, strict=True))
+        self._places: dict[int, NDArray[np.float32]] = {}
+
+    def _places_of(self, n: int) -> NDArray[np.float32]:
+        if n not in self._places:
+            self._places[n] = source_pixels(*self._cameras[n])
+        return self._places[n]
+
+    def ego_masks(self) -> NDArray[np.bool_] | None:
+        """(N, H, W), or None where no camera has a mask."""
+        found = [self._dataset.ego_mask(name) for name in self._names]
+        if all(use is None for use in found):
+            return None
+        masks = np.ones((len(self._names), self._size[1], self._size[0]), np.bool_)
+        for n, use in enumerate(found):
+            if use is None:
+                continue
+            camera = self._cameras[n][0]
+            if use.shape != (camera.height, camera.width):
+                raise DatasetError(
+                    f"{self._dataset.root}: the mask of camera '{self._names[n]}' is {use.shape[1]}x{use.shape[0]}, "
+                    f"but its images are {camera.width}x{camera.height}"
+                )
+            places = self._places_of(n)
+            masks[n, : places.shape[0], : places.shape[1]] = seen_mask(use, places)
+        return masks
+
+    def class_maps(self, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, N, H, W) through ``table`` (256), 255 where an image has none."""
+        maps = np.full((len(self._indices), len(self._names), self._size[1], self._size[0]), UNKNOWN, np.uint8)
+        for k, index in enumerate(self._indices):
+            for n, name in enumerate(self._names):
+                found = self._dataset.class_map(index, name)
+                if found is not None:
+                    places = self._places_of(n)
+                    maps[k, n, : places.shape[0], : places.shape[1]] = seen_labels(table[found], places)
+        return maps
+
+
+def _voxels(dataset: Dataset, indices: Sequence[int], names: LabelNames, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(T, X, Y, Z) labels in each sample's base frame through ``table`` (256), 255 where a sample has none."""
+    if names.grid is None:
+        raise ConfigError(f"{dataset.root} has no labels for data.voxel_labels: its labels.yaml has no grid.")
+    voxels = np.full((len(indices), *names.grid.shape), UNKNOWN, np.uint8)
+    for k, index in enumerate(indices):
+        found = dataset.voxels(index)
+        if found is not None:
+            voxels[k] = table[found.in_base()]
+    return voxels
