@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import argparse
 
+from selfocc_ros.cli.node_options import add_node_options, node_parameters
+
 HELP = """Say in plain words what a recording offers and lacks for the node: cameras, calibrations, transforms, stamps,
 rates and sizes. The recording is read as the node would hear it; no network is needed. Exit status 0: the node can run
 on it; 1: it cannot, and the last lines say what to do; 2: it cannot be read at all."""
 
 
+OPTIONS = ("cameras", "base_frame", "fixed_frame", "max_skew", "max_wait")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc check`."""
     parser.add_argument("bag", help="a recording: rosbag2 directory, .mcap, .db3, or .bag of ROS 1")
-    parser.add_argument("--base-frame", default="base_link", help="the vehicle's frame (default: base_link)")
-    parser.add_argument("--fixed-frame", default="odom", help="the frame of odometry (default: odom)")
-    parser.add_argument("--max-skew", type=float, default=0.055, help="seconds within which images make a set")
-    parser.add_argument("--max-wait", type=float, default=0.2, help="seconds after which a set goes without the late")
+    add_node_options(parser, *OPTIONS)
     parser.add_argument("--json", help="write the report to this file ('-': standard output, instead of the words)")
 
 
@@ -25,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.logs.check import check_bag, render_report
 
-    report = check_bag(args.bag, args.base_frame, args.fixed_frame, args.max_skew, args.max_wait)
+    node = node_parameters(args, *OPTIONS)
+    report = check_bag(args.bag, node.base_frame, node.fixed_frame, node.max_skew, node.max_wait, node.cameras)
     if args.json != "-":
         print(render_report(report))
     if args.json:

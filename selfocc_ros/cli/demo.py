@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfocc_ros.cli.node_options import add_node_options, node_values
+
 if TYPE_CHECKING:
     from selfocc_ros.cli.live_scores import LiveScores
     from selfocc_ros.ros.session import SessionResult
 
 HELP = """Render a drive through a town that the network has not been trained on, write it as a rosbag, play it over DDS
 to the node in a process of its own, record what the node publishes, and score that against the exact truth. With --bag,
-take any other recording; it is scored where a town.json lies beside it. Everything stays on loopback. Leaves in --out:
+take any other recording; it is scored where a town.json lies beside it. --params has frames and cameras of another
+vehicle. Everything stays on loopback. Leaves in --out:
 metrics.json, demo.png, and the recorded output as a bag."""
 
 SECONDS, SHORT_SECONDS = 10.0, 4.0
@@ -24,7 +27,7 @@ SCORED, SHORT_SCORED = 25, 6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc demo`."""
     parser.add_argument("--bag", help="play this recording instead of a rendered drive")
-    parser.add_argument("--checkpoint", default="", help="a .safetensors file (default: the shipped)")
+    add_node_options(parser, "checkpoint")
     parser.add_argument("--out", default="out/demo", help="folder for everything (default: out/demo)")
     parser.add_argument("--seed", type=int, default=9000, help="town to drive through; training uses those below 1000")
     parser.add_argument("--seconds", type=float, help=f"length of the drive (default: {SECONDS:g})")
@@ -46,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.tables import finite
     from selfocc_ros.errors import SelfOccError
     from selfocc_ros.logs.check import check_bag
+    from selfocc_ros.logs.samples import SampleReader
+    from selfocc_ros.node_parameters import NodeParameters
     from selfocc_ros.ros.session import POINTS_TOPIC, play_through_node
     from selfocc_ros.runtime.predictor import Predictor
 
@@ -53,14 +58,16 @@ def run(args: argparse.Namespace) -> int:
     say = sys.stderr if args.json == "-" else sys.stdout
     require_ros()
     out = make_folder(Path(args.out))
-    predictor = Predictor.from_checkpoint(
-        args.checkpoint or "default"
-    )  # a bad file is told before anything is rendered
+    values = node_values(args, "checkpoint")
+    node = NodeParameters(**values)
+    # A bad file is told before anything is rendered.
+    predictor = Predictor.from_checkpoint(node.checkpoint or "default", device=node.device, ground_z=node.ground_z)
     if args.bag:
         bag, truth = find_recording(Path(args.bag))
     else:
         bag, truth = rendered_drive(args, out)
-    report = check_bag(bag)
+    reading = (node.base_frame, node.fixed_frame, node.max_skew, node.max_wait)
+    report = check_bag(bag, *reading, node.cameras)
     if not report.ok:
         raise SelfOccError(f"{report.verdict} `selfocc check {bag}` tells more.")
     print(f"drive: {report.duration_s:.1f} s, {len(report.cameras)} cameras, {report.sets} sets of images", file=say)
@@ -69,14 +76,17 @@ def run(args: argparse.Namespace) -> int:
     rate = args.rate if args.rate is not None else 0.5 if args.bag else 1.0
     if not rate > 0:
         raise SelfOccError(f"--rate must be above 0, found {rate:g}")
-    result = play_through_node(bag, out / "session", args.checkpoint, rate=rate, progress=playing.tell)
+    result = play_through_node(
+        bag, out / "session", node.checkpoint, rate=rate, extra_params=values, progress=playing.tell
+    )
     playing.close()
     print(describe_session(result), file=say)
 
     output = take_over(result.output_bag, out / "output")
-    published = Published(output, POINTS_TOPIC, predictor.config.grid)
+    published = Published(output, POINTS_TOPIC, predictor.config.grid.shifted(node.ground_z))
     limit = SHORT_SCORED if args.short else SCORED
-    scores = live_scores(bag, published, predictor, truth, limit, progress=Progress("comparing", "stamps"))
+    reader = SampleReader(bag, node.cameras, *reading)
+    scores = live_scores(reader, published, predictor, truth, limit, progress=Progress("comparing", "stamps"))
     metrics = collect(result, scores, report.sets)
     info = predictor.info
     metrics |= {
@@ -86,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         "took_s": round(time.monotonic() - started, 1),
     }
     write_json(str(out / "metrics.json"), finite(metrics))
-    picture = paint(out / "demo.png", scores, metrics)
+    picture = paint(out / "demo.png", scores, metrics, node.ground_z)
     print(describe_scores(metrics), file=say)
     print(f"written to {args.out}: metrics.json, {'demo.png, ' if picture else ''}output (a bag)", file=say)
     if args.json:
@@ -229,7 +239,7 @@ def describe_scores(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def paint(path: Path, scores: LiveScores, metrics: dict[str, Any]) -> bool:
+def paint(path: Path, scores: LiveScores, metrics: dict[str, Any], ground_z: float) -> bool:
     """Draw the picture; False where nothing was published."""
     from selfocc_ros.geometry.voxels import UNKNOWN
     from selfocc_ros.viz.scenes import camera_images
@@ -248,5 +258,6 @@ def paint(path: Path, scores: LiveScores, metrics: dict[str, Any]) -> bool:
             f"; IoU {metrics['iou']:.2f}, above ground {metrics['iou_above_ground']:.2f}, "
             f"AbsRel {metrics['abs_rel']:.2f}"
         )
-    save(str(path), scene_sheet(camera_images(scores.sample), scores.sample.rig, volumes, caption, fade=unseen))
+    images, rig = camera_images(scores.sample), scores.sample.rig
+    save(str(path), scene_sheet(images, rig, volumes, caption, ground_z=ground_z, fade=unseen))
     return True

@@ -116,7 +116,7 @@ def spread(stamps: list[int], limit: int) -> list[int]:
 
 
 def live_scores(
-    bag: Path,
+    recording: SampleReader,
     live: Published,
     predictor: Predictor,
     truth: TownTruth | None,
@@ -127,7 +127,7 @@ def live_scores(
     """Compare the published stamps with the recording, and score an even choice of them.
 
     Args:
-        bag: the recording that was played.
+        recording: what was played, read as the node read it.
         live: what the node published, on the predictor's grid.
         predictor: the network that the node ran.
         truth: of the recording, where it is known.
@@ -144,7 +144,7 @@ def live_scores(
     absent = set(stamps)
     with one_thread_each():
         truths = ahead(_truths(truth, chosen, predictor.config.grid))
-        for done, sample in enumerate(SampleReader(bag).samples(stamps), start=1):
+        for done, sample in enumerate(recording.samples(stamps), start=1):
             absent.discard(sample.stamp_ns)
             prediction = predictor.predict(sample)
             voxels = live.voxels(sample.stamp_ns)

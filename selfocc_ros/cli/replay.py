@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from selfocc_ros.cli.node_options import add_node_options, node_parameters
+
+if TYPE_CHECKING:
+    from selfocc_ros.node_parameters import NodeParameters
+
+OPTIONS = ("checkpoint", "cameras", "base_frame", "fixed_frame", "ground_z", "device", "max_skew", "max_wait")
 
 HELP = """Run the network on a recording without ROS, on every set of images that the node would work on if it were fast
 enough. Prints timings; with --out, writes the occupancy of every set as <stamp>.npz (state: 0 free, 1 occupied, 255
@@ -15,12 +22,7 @@ unknown; sdf: metres; lower, upper: the grid in base_link) and a picture of the 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc replay`."""
     parser.add_argument("bag", help="a recording: rosbag2 directory, .mcap, .db3, or .bag of ROS 1")
-    parser.add_argument("--checkpoint", default="default", help="a .safetensors file (default: the shipped)")
-    parser.add_argument("--cameras", default="auto", help="names or image topics, separated by commas (default: all)")
-    parser.add_argument("--base-frame", default="base_link", help="the vehicle's frame (default: base_link)")
-    parser.add_argument("--fixed-frame", default="odom", help="the frame of odometry (default: odom)")
-    parser.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the vehicle's frame, metres")
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    add_node_options(parser, *OPTIONS)
     parser.add_argument("--limit", type=int, help="stop after so many sets")
     parser.add_argument("--out", help="folder for the occupancy of every set")
     parser.add_argument("--json", help="write counts and timings to this file ('-': standard output, not the words)")
@@ -32,8 +34,9 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.tables import finite
     from selfocc_ros.runtime.predictor import Predictor
 
-    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, ground_z=args.ground_z)
-    summary = replay(args, predictor)
+    node = node_parameters(args, *OPTIONS)
+    predictor = Predictor.from_checkpoint(node.checkpoint or "default", device=node.device, ground_z=node.ground_z)
+    summary = replay(args, node, predictor)
     if args.json != "-":
         print(f"{args.bag}: {summary['sets']} sets, {summary['seconds_per_set'] * 1e3:.0f} ms each")
         for stage, ms in summary["median_ms"].items():
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary["sets"] else 1
 
 
-def replay(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
+def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> dict[str, Any]:
     """Predict on every set; returns what happened.
 
     Raises:
@@ -61,8 +64,7 @@ def replay(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
     from selfocc_ros.logs.samples import SampleReader
     from selfocc_ros.sensing.frames import DecodeError
 
-    cameras = "auto" if args.cameras == "auto" else args.cameras.split(",")
-    reader = SampleReader(args.bag, cameras, args.base_frame, args.fixed_frame)
+    reader = SampleReader(args.bag, node.cameras, node.base_frame, node.fixed_frame, node.max_skew, node.max_wait)
     if not reader.cameras:
         raise BagError(f"{args.bag} has no camera: expected an image topic with a CameraInfo beside it")
     expected = min(reader.topics[topics.image].count for topics in reader.cameras.values())
@@ -87,7 +89,7 @@ def replay(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
             stages.setdefault(stage, []).append(spent * 1e3)
         occupied.append(int((prediction.volume.state == 1).sum()))
         if out is not None:
-            _write(out, sample, prediction.volume, picture=len(occupied) - 1 in pictured, ground_z=args.ground_z)
+            _write(out, sample, prediction.volume, picture=len(occupied) - 1 in pictured, ground_z=node.ground_z)
         progress(len(occupied), max(expected, len(occupied) + 1))
         if args.limit is not None and len(occupied) >= args.limit:
             break

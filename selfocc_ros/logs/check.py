@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,17 +130,18 @@ def check_bag(
     fixed_frame: str = "odom",
     max_skew_s: float = 0.055,
     max_wait_s: float = 0.2,
+    cameras: str | Sequence[str] = "auto",
 ) -> CheckReport:
     """Read a whole recording as the node would and say what was found.
 
     Args:
         path: any recording that `Bag` reads.
-        base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
+        base_frame, fixed_frame, max_skew_s, max_wait_s, cameras: as the node's parameters.
 
     Raises:
-        BagError: nothing of it can be read.
+        BagError: nothing of it can be read, or it lacks a camera that is named.
     """
-    reader = SampleReader(path, "auto", base_frame, fixed_frame, max_skew_s, max_wait_s)
+    reader = SampleReader(path, cameras, base_frame, fixed_frame, max_skew_s, max_wait_s)
     check = BagCheck(reader)
     for sample in reader.samples(on_frame=check.add_frame, keep_empty=True):
         check.add_sample(sample)

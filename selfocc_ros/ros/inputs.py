@@ -18,9 +18,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.logs.convert import camera_frame
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
-from selfocc_ros.ros.parameters import NodeParameters
 from selfocc_ros.ros.status import Complaints, Status
 from selfocc_ros.ros.watch import CameraWatch
 from selfocc_ros.sensing.discovery import find_cameras

@@ -20,10 +20,11 @@ from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
+from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import messages, qos
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
-from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
+from selfocc_ros.ros.parameters import Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
 from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status

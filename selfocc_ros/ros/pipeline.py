@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.transforms import ExtrapolationError, TransformError, TransformTree
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros.latest import Latest
-from selfocc_ros.ros.parameters import NodeParameters
 from selfocc_ros.ros.status import Complaints, Status
 from selfocc_ros.sensing.frames import CameraFrame
 from selfocc_ros.sensing.gather import gather_sample

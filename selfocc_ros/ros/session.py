@@ -22,9 +22,9 @@ import yaml
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.reader import Bag
+from selfocc_ros.node_parameters import AUTO, NodeParameters
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
-from selfocc_ros.ros.watch import AUTO
 from selfocc_ros.sensing.discovery import choose_cameras, find_cameras
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
@@ -32,8 +32,6 @@ NODE = "selfocc"
 POINTS_TOPIC = f"/{NODE}/occupied_points"
 GRID_TOPIC = f"/{NODE}/occupancy_grid"
 NODE_COMMAND = (sys.executable, "-u", "-m", "selfocc_ros.ros.occupancy_node")
-#: Defaults of the node's parameters (`parameters.NodeParameters`, which cannot be imported without rclpy).
-MAX_SKEW_S, MAX_WAIT_S = 0.055, 0.2
 _LOOK_S = 0.1
 _QUIET_S, _SLOW_S = 1.5, 10.0
 
@@ -121,6 +119,7 @@ def play_through_node(
     tell = progress or _tell_nobody
     out_dir.mkdir(parents=True, exist_ok=True)
     parameters = {"checkpoint": str(checkpoint), "use_sim_time": True, **(extra_params or {})}
+    parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
     parameter_file = out_dir / "node_parameters.yaml"
     parameter_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
     played, received, output = out_dir / "played.jsonl", out_dir / "received.jsonl", out_dir / "output"
@@ -218,8 +217,8 @@ def played_sets(
     name_of = {topics.image: name for name, topics in cameras.items()}
     synchronizer: RigSynchronizer[int] = RigSynchronizer(
         list(cameras),
-        max_skew_s=float(parameters.get("max_skew", MAX_SKEW_S)),  # type: ignore[arg-type]
-        max_wait_s=float(parameters.get("max_wait", MAX_WAIT_S)),  # type: ignore[arg-type]
+        max_skew_s=float(parameters.get("max_skew", NodeParameters.max_skew)),  # type: ignore[arg-type]
+        max_wait_s=float(parameters.get("max_wait", NodeParameters.max_wait)),  # type: ignore[arg-type]
     )
     sets: list[FrameSet[int]] = []
     last_ns = 0

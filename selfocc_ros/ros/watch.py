@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from selfocc_ros.node_parameters import AUTO
 from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras
 
-AUTO = ("auto",)
 SETTLE_S = 1.0
 LEAVE_S = 5.0
 START_S = 5.0

@@ -27,6 +27,20 @@ def test_a_lacking_recording_is_no_failure_of_the_command(tmp_path: Path, capsys
     assert report["advice"]
 
 
+def test_the_nodes_parameter_file_tells_frames_and_an_option_goes_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path / "drive")
+    params = tmp_path / "vehicle.yaml"
+    params.write_text("/**:\n  ros__parameters: {base_frame: car}\n")
+    assert main(["check", str(path), "--params", str(params)]) == 1
+    assert "car" in capsys.readouterr().out
+    assert main(["check", str(path), "--params", str(params), "--base-frame", "base_link"]) == 0
+    params.write_text("/**:\n  ros__parameters: {cameras: [roof]}\n")
+    assert main(["check", str(path), "--params", str(params)]) == 2
+    assert "has no camera 'roof'" in capsys.readouterr().err
+
+
 def test_fault_unreadable_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "noise.mcap").write_bytes(b"noise" * 100)
     assert main(["check", str(tmp_path / "noise.mcap")]) == 2

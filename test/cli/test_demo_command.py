@@ -71,7 +71,10 @@ def test_a_drive_is_played_scored_and_pictured(
 def test_any_other_recording_has_no_scores(tmp_path: Path, untrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = write_drive(tmp_path / "own", seconds=3.0)
     out = tmp_path / "demo"
-    assert main(["demo", "--bag", str(bag), "--checkpoint", str(untrained), "--out", str(out), "--json", "-"]) == 0
+    params = tmp_path / "vehicle.yaml"
+    params.write_text("/**:\n  ros__parameters: {ground_z: -0.8, max_skew: 0.05}\n")
+    options = ["--checkpoint", str(untrained), "--params", str(params), "--out", str(out), "--json", "-"]
+    assert main(["demo", "--bag", str(bag), *options]) == 0
     told = json.loads(capsys.readouterr().out)
     metrics = json.loads((out / "metrics.json").read_text())
     assert told == metrics
@@ -81,6 +84,7 @@ def test_any_other_recording_has_no_scores(tmp_path: Path, untrained: Path, caps
     assert metrics["live_equals_offline_differ"] <= 0.001
     assert metrics["scored"] == 0
     assert (out / "demo.png").is_file()
+    assert "ground_z: -0.8" in (out / "session" / "node_parameters.yaml").read_text()
 
 
 @ros

@@ -14,9 +14,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.inputs import CameraInputs
-from selfocc_ros.ros.parameters import NodeParameters
 from selfocc_ros.ros.status import Complaints, Status
 
 MS = 1_000_000

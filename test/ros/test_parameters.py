@@ -12,7 +12,8 @@ import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from selfocc_ros.ros.parameters import NodeParameters, ParameterError, Parameters
+from selfocc_ros.node_parameters import NodeParameters, ParameterError
+from selfocc_ros.ros.parameters import Parameters
 
 MakeNode = Callable[..., Node]
 

@@ -15,7 +15,7 @@ import pytest
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
-from selfocc_ros.ros.parameters import NodeParameters
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros.pipeline import Pipeline
 from selfocc_ros.ros.status import Complaints, Status
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
