@@ -99,6 +99,16 @@ class FieldConfig:
 
 
 @dataclass(frozen=True)
+class FieldHeadConfig:
+    """What the field tells beside distance and colour. Without either, weights are those of a network of old."""
+
+    classes: tuple[str, ...] = ()
+    """Name of each class, whose index is its label; empty space is none of them, but what is not occupied."""
+    occupancy: bool = False
+    """Logits of occupancy beside the distance: they start from it, learn from labels of voxels, and decide."""
+
+
+@dataclass(frozen=True)
 class RendererConfig:
     """NeuS volume rendering."""
 
@@ -133,6 +143,7 @@ class ModelConfig:
     lifting: LiftingConfig = dataclasses.field(default_factory=LiftingConfig)
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    head: FieldHeadConfig = dataclasses.field(default_factory=FieldHeadConfig)
     renderer: RendererConfig = dataclasses.field(default_factory=RendererConfig)
     decision: DecisionConfig = dataclasses.field(default_factory=DecisionConfig)
 

@@ -14,6 +14,13 @@ AnyConfig: TypeAlias = ModelConfig | PlaneConfig
 Network: TypeAlias = SelfOcc | PlaneSelfOcc
 
 
+def class_labels(config: AnyConfig) -> tuple[int, ...]:
+    """Label of each class channel; several channels may bear one label. Empty for a network without classes."""
+    if isinstance(config, PlaneConfig):
+        return config.head.classes
+    return tuple(range(len(config.head.classes)))
+
+
 def build_network(config: AnyConfig) -> Network:
     """Network with random weights.
 

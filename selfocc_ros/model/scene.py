@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+OCCUPANCY_LENGTH_M = 0.2
+"""How far inside matter a voxel is when its odds of being occupied are e to one: half an edge of Occ3D's voxels."""
 
 
 def trilinear(volume: Tensor, points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -27,6 +30,14 @@ def trilinear(volume: Tensor, points: Tensor, lower: Tensor, upper: Tensor) -> T
     return values.reshape(volume.shape[0], -1).T.reshape(*points.shape[:-1], volume.shape[0])
 
 
+def occupancy_logits(residual: Tensor, sdf: Tensor) -> Tensor:
+    """Logits (X, Y, Z) of being occupied: those of the signed distance (X, Y, Z) in metres, and a learnt rest.
+
+    What labels of voxels ask of the logits does not pull at the distance, which is what images explain.
+    """
+    return residual - sdf.detach() / OCCUPANCY_LENGTH_M
+
+
 @dataclass(frozen=True)
 class Scene:
     """Fields of one moment in the ground frame of the network.
@@ -37,6 +48,8 @@ class Scene:
         lower, upper: (3,) corners of the box in metres.
         sharpness: scalar, the s of NeuS in 1/m.
         log_distances: (N, D, h, w) log-probability over distance along each image feature's ray.
+        logits: (C, X', Y', Z') of classes at (coarser) nodes over the same box; None without classes.
+        occupancy: (X, Y, Z) logits of being occupied at the nodes; None where the distance alone tells.
     """
 
     nodes: Tensor
@@ -45,11 +58,21 @@ class Scene:
     upper: Tensor
     sharpness: Tensor
     log_distances: Tensor
+    logits: Tensor | None = field(default=None, kw_only=True)
+    occupancy: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def spacing(self) -> Tensor:
         """(3,) metres between nodes."""
         return (self.upper - self.lower) / (torch.tensor(self.nodes.shape, device=self.nodes.device) - 1)
+
+    @property
+    def boundary(self) -> Tensor:
+        """(X, Y, Z) metres at the nodes, negative inside matter: what decides which voxels are occupied.
+
+        The signed distance; of networks with occupancy logits these, as the distance that stands for them.
+        """
+        return self.nodes if self.occupancy is None else -OCCUPANCY_LENGTH_M * self.occupancy
 
     def sdf(self, points: Tensor) -> Tensor:
         """Signed distance in metres at points (..., 3)."""
@@ -58,6 +81,12 @@ class Scene:
     def colour(self, points: Tensor) -> Tensor:
         """Colour 0..1 at points (..., 3): (..., 3)."""
         return trilinear(self.colours, points, self.lower, self.upper)
+
+    def class_logits(self, points: Tensor) -> Tensor:
+        """Logits (..., C) of the classes at points (..., 3); C is 0 for a network without classes."""
+        if self.logits is None:
+            return points.new_zeros(*points.shape[:-1], 0)
+        return trilinear(self.logits, points, self.lower, self.upper)
 
     def gradient(self, points: Tensor) -> Tensor:
         """Gradient of the signed distance at points (..., 3), central differences over one node spacing."""

@@ -20,7 +20,7 @@ from selfocc_ros.model.layers import GROUPS, ConvNorm, ResidualBlock
 from selfocc_ros.model.lifting import Lifting, LiftLookup, build_lookup
 from selfocc_ros.model.renderer import Rendered, render
 from selfocc_ros.model.rig_tensors import RigTensors
-from selfocc_ros.model.scene import Scene
+from selfocc_ros.model.scene import Scene, occupancy_logits
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,13 @@ class SelfOcc(nn.Module):
             self.join = nn.Conv2d(self.lifting.fine_channels * heights, fine, 1)
         self.coarse_sdf = nn.Conv2d(channels, nodes[2], 1)
         self.colour = nn.Conv2d(channels, 3 * heights, 1)
+        if config.head.classes:
+            self.classes = nn.Conv2d(channels, len(config.head.classes) * heights, 1)
+        if config.head.occupancy:
+            self.occupancy = nn.Conv2d(fine, nodes[2], 1)
         # The field starts as the flat-ground prior, so that from the first step rays end somewhere sensible.
-        for head in (self.refine[-1], self.coarse_sdf):
+        # Likewise occupancy starts as what the distance tells, so that a trained network decides as before.
+        for head in (self.refine[-1], self.coarse_sdf, *([self.occupancy] if config.head.occupancy else [])):
             nn.init.normal_(head.weight, std=1e-3)  # type: ignore[arg-type]
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
         self.log_sharpness = nn.Parameter(torch.tensor(config.renderer.log_sharpness))
@@ -112,10 +117,25 @@ class SelfOcc(nn.Module):
         if lifted.fine is not None:
             fine = fine + self.join(_folded(lifted.fine, *nodes[:2]))
         coarse = F.interpolate(self.coarse_sdf(plane), size=nodes[:2], mode="bilinear", align_corners=True)
-        residual = (self.refine(fine) + coarse).float()[0].permute(1, 2, 0)
+        refined: Tensor = self.refine[:-1](fine)
+        sdf = _pillars(self.refine[-1](refined) + coarse) + self.prior
         colours = torch.sigmoid(self.colour(plane).float()).reshape(3, z, x, y).permute(0, 2, 3, 1)
         sharpness = torch.exp(10.0 * self.log_sharpness).clamp(max=100.0)
-        return Scene(residual + self.prior, colours, self.lower, self.upper, sharpness, lifted.log_distances)
+        logits = occupancy = None
+        if self.config.head.classes:
+            logits = self.classes(plane).float().reshape(-1, z, x, y).permute(0, 2, 3, 1)
+        if self.config.head.occupancy:
+            occupancy = occupancy_logits(_pillars(self.occupancy(refined)), sdf)
+        return Scene(
+            sdf,
+            colours,
+            self.lower,
+            self.upper,
+            sharpness,
+            lifted.log_distances,
+            logits=logits,
+            occupancy=occupancy,
+        )
 
     def render(
         self,
@@ -141,13 +161,18 @@ class SelfOcc(nn.Module):
         return decide(self.corner_distances(scene), self.config.decision)
 
     def corner_distances(self, scene: Scene) -> Tensor:
-        """(X + 1, Y + 1, Z + 1) signed distance in metres at the corners of the occupancy grid's voxels."""
-        return scene.nodes
+        """(X + 1, Y + 1, Z + 1) metres at the corners of the occupancy grid's voxels, ``Scene.boundary``."""
+        return scene.boundary
 
 
 def _folded(voxels: Tensor, x: int, y: int) -> Tensor:
     """Voxels (x * y * Z, C) as a plane (1, Z * C, x, y), heights folded into channels."""
     return voxels.reshape(1, x, y, -1).permute(0, 3, 1, 2)
+
+
+def _pillars(plane: Tensor) -> Tensor:
+    """A plane (1, Z, X, Y) of heights folded into channels as a float32 volume (X, Y, Z)."""
+    return plane.float()[0].permute(1, 2, 0)
 
 
 def _lattice(field: FieldConfig, counts: Sequence[int]) -> Tensor:

@@ -33,6 +33,7 @@ from selfocc_training.losses.smoothness import edge_loss
 from selfocc_training.losses.sparsity import adaptive_sparsity, hard_sparsity, soft_sparsity, streetsurf_sparsity
 from selfocc_training.steps import Step
 from selfocc_training.views import UNLABELLED, Views
+from selfocc_training.voxel_terms import check_voxels, voxel_loss
 
 BEYOND = (1.5, 8.0, 60.0, 1000.0)
 """Metres beyond the box at which light that the box lets through may come from; the last two are absolute."""
@@ -85,12 +86,24 @@ def training_losses(model: Network, step: Step, config: LossConfig, bfloat16: bo
     Raises:
         ConfigError: a term needs what the network or the data does not have.
     """
-    check_terms(config, model.config, step.views)
+    check_terms(config, model.config, step)
     network: Any = model  # of either family: each takes the cache that it prepares
     with torch.no_grad():
         cache = network.prepare(step.rig)
     with torch.autocast("cpu" if not step.images.is_cuda else "cuda", torch.bfloat16, enabled=bfloat16):
         scene: Scene = network.encode(step.images, cache)
+    terms = _rendered_terms(network, scene, step, config) if config.render else {}
+    if config.eikonal and config.eikonal_at == "cells":
+        terms["eikonal"] = cell_eikonal_loss(scene.nodes, scene.spacing)
+    if config.hessian:
+        terms["hessian"] = hessian_loss(scene.nodes, scene.spacing, cast("Stencil", config.hessian_stencil))
+    if config.voxels:
+        terms["voxels"] = voxel_loss(model, scene, step)
+    return terms
+
+
+def _rendered_terms(network: Any, scene: Scene, step: Step, config: LossConfig) -> dict[str, Tensor]:
+    """Terms that look along the step's rays."""
     generator = torch.Generator(step.images.device).manual_seed(step.seed)
     views, grid = step.views, step.grid
     origins, directions, cosines = views.rigs.rays(grid.pixels.expand(len(views.rigs), -1, -1))
@@ -112,13 +125,11 @@ def training_losses(model: Network, step: Step, config: LossConfig, bfloat16: bo
         beyond = background_points(*flat, rendered.exits)
         background = rendered.left.reshape_as(cosines), beyond.reshape(*by_view, 3)
     terms = {"reprojection": _reprojection(shown, background, config)}
-    if config.eikonal:
-        terms["eikonal"] = _eikonal(scene, shown, config)
-    if config.hessian:
-        terms["hessian"] = hessian_loss(scene.nodes, scene.spacing, cast("Stencil", config.hessian_stencil))
+    if config.eikonal and config.eikonal_at == "samples":
+        terms["eikonal"] = _eikonal(scene, shown)
     if background is not None:
         terms["opacity"] = rendered.weights.sum(dim=-1).mean()
-    guessed = _guessed(model.config, scene, step) if config.distances else None
+    guessed = _guessed(network.config, scene, step) if config.distances else None
     if guessed is not None:
         terms["distances"] = _reprojection(guessed, None, config)
     if config.edge:
@@ -139,18 +150,21 @@ def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:
     return torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()
 
 
-def check_terms(config: LossConfig, model: AnyConfig, views: Views) -> None:
+def check_terms(config: LossConfig, model: AnyConfig, step: Step) -> None:
     """Refuse terms that need what is not there.
 
     Raises:
-        ConfigError: colour of a network without, or classes of a network or of data without.
+        ConfigError: colour of a network without, or classes of a network or of data without, or voxels likewise.
     """
-    head = model.head if isinstance(model, PlaneConfig) else None
-    if config.rgb and head is not None and not head.colour:
+    if config.voxels:
+        check_voxels(config.voxels, model, step)
+    if not config.render:
+        return
+    if config.rgb and isinstance(model, PlaneConfig) and not model.head.colour:
         raise ConfigError(f"loss.rgb is {config.rgb}, but network {model.name} has no colour (head.colour is false).")
     if not config.semantic:
         return
-    classes = 0 if head is None else len(head.classes)
+    views, classes = step.views, len(model.head.classes)
     if not classes:
         raise ConfigError(f"loss.semantic is {config.semantic}, but network {model.name} has no classes.")
     if views.labels is None:
@@ -206,9 +220,7 @@ def _reprojection(seen: RayWeights, background: tuple[Tensor, Tensor] | None, co
     ).loss
 
 
-def _eikonal(scene: Scene, shown: RayWeights, config: LossConfig) -> Tensor:
-    if config.eikonal_at == "cells":
-        return cell_eikonal_loss(scene.nodes, scene.spacing)
+def _eikonal(scene: Scene, shown: RayWeights) -> Tensor:
     if isinstance(scene, PlaneScene):
         gradient = scene.grid.gradient
     else:
@@ -254,8 +266,8 @@ def _sparsity(scene: Scene, shown: RayWeights, config: LossConfig, generator: to
 def _semantic(scene: Scene, shown: RayWeights, config: LossConfig) -> Tensor:
     """Probabilities are rendered, not logits, as in SelfOcc."""
     views = shown.views
-    if not isinstance(scene, PlaneScene) or views.labels is None:
-        raise TypeError("classes are asked of a scene or of views without them; check_terms comes first")
+    if views.labels is None:
+        raise TypeError("classes are asked of views without them; check_terms comes first")
     probabilities = (shown.weights.unsqueeze(-1) * scene.class_logits(shown.points(shown.read_at)).softmax(dim=-1)).sum(
         dim=2
     )

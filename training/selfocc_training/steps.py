@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_training.config import DataConfig
 from selfocc_training.losses.ray_grid import RayGrid, ray_grid
@@ -53,6 +55,9 @@ class Step:
         number: which step this is.
         seed: for what else a term draws.
         sample: what was drawn, to name it where something is wrong with it.
+        voxels: (X, Y, Z) uint8 labels of ``voxel_grid``, in the frame of the scene, ``UNLABELLED`` where they are not
+            known; or None.
+        voxel_free: label of free voxels.
     """
 
     images: Tensor
@@ -64,22 +69,33 @@ class Step:
     number: int
     seed: int
     sample: Sample
+    voxels: Tensor | None = None
+    voxel_grid: VoxelGrid | None = None
+    voxel_free: int = 0
 
 
 def mirror_clip(clip: Clip) -> Clip:
-    """The clip seen in a mirror: left and right change places in images, masks, labels, intrinsics and poses."""
+    """The clip seen in a mirror: left and right change places in pictures, labels, intrinsics and poses."""
     intrinsics = clip.intrinsics.copy()
     intrinsics[:, 2] = clip.sizes[:, 0] - 1 - intrinsics[:, 2]
-    return Clip(
-        _mirrored(clip.images, clip, 1),
-        intrinsics,
-        clip.sizes,
-        MIRROR_BASE @ clip.odom_from_base @ MIRROR_BASE,
-        MIRROR_BASE @ clip.odom_from_camera @ MIRROR_OPTICAL,
-        None if clip.ego_mask is None else _mirrored(clip.ego_mask, clip, 0),
-        None if clip.moving_mask is None else _mirrored(clip.moving_mask, clip, 1),
-        None if clip.labels is None else _mirrored(clip.labels, clip, 1),
+    return dataclasses.replace(
+        clip,
+        images=_mirrored(clip.images, clip, 1),
+        intrinsics=intrinsics,
+        odom_from_base=MIRROR_BASE @ clip.odom_from_base @ MIRROR_BASE,
+        odom_from_camera=MIRROR_BASE @ clip.odom_from_camera @ MIRROR_OPTICAL,
+        ego_mask=None if clip.ego_mask is None else _mirrored(clip.ego_mask, clip, 0),
+        moving_mask=None if clip.moving_mask is None else _mirrored(clip.moving_mask, clip, 1),
+        labels=None if clip.labels is None else _mirrored(clip.labels, clip, 1),
+        voxels=None if clip.voxels is None else clip.voxels[:, :, ::-1],
+        voxel_grid=None if clip.voxel_grid is None else _mirrored_grid(clip.voxel_grid),
     )
+
+
+def _mirrored_grid(grid: VoxelGrid) -> VoxelGrid:
+    """Where the cells of a grid lie whose order along y is reversed with it."""
+    lower, upper = grid.lower, grid.upper
+    return VoxelGrid((lower[0], -upper[1], lower[2]), (upper[0], -lower[1], upper[2]), grid.shape)
 
 
 def _mirrored(pictures: Pictures, clip: Clip, cameras: int) -> Pictures:
@@ -178,4 +194,7 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
     augmented = augmented * (images.sum(dim=1, keepdim=True) > 0)
     shown_cameras = torch.as_tensor([position for _, _, position in pairs if position >= 0])
     sample = Sample(index, current, tuple(kept.tolist()))
-    return Step(augmented, rig, views, grid, shown_cameras, jitter, step, int(rng.integers(2**62)), sample)
+    seed_of_terms = int(rng.integers(2**62))
+    voxels = None if clip.voxels is None else torch.as_tensor(np.ascontiguousarray(clip.voxels[current]))
+    told = voxels, clip.voxel_grid, clip.voxel_free
+    return Step(augmented, rig, views, grid, shown_cameras, jitter, step, seed_of_terms, sample, *told)

@@ -107,6 +107,8 @@ class HeadConfig:
     colour: bool = True
     classes: tuple[int, ...] = ()
     """Label of each class channel; several channels may bear one label."""
+    occupancy: bool = False
+    """Logits of occupancy beside the distance: they start from it, learn from labels of voxels, and decide."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class PlaneConfig:
             raise ConfigError(f"{self.name}: planes.axes must be {' or '.join(AXES)}, found {self.planes.axes!r}.")
         if self.head.classes and not self.head.colour:
             raise ConfigError(f"{self.name}: head.classes needs head.colour, since class channels follow the colour.")
+        if self.head.occupancy and not self.head.colour:
+            raise ConfigError(f"{self.name}: head.occupancy needs head.colour, which its channel follows.")
         if trouble := self.input.trouble():
             raise ConfigError(f"{self.name}: {trouble}.")
         if self.renderer.published and self.renderer.near_density != 1.0:
@@ -195,5 +199,5 @@ class PlaneConfig:
 
     @property
     def features(self) -> int:
-        """Channels of the field after the distance: colour, then classes."""
-        return 3 * self.head.colour + len(self.head.classes)
+        """Channels of the field after the distance: colour, classes, occupancy."""
+        return 3 * self.head.colour + len(self.head.classes) + self.head.occupancy

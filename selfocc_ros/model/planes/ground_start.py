@@ -19,7 +19,7 @@ from selfocc_ros.model.planes.field import PillarField, TriplaneField
 from selfocc_ros.model.planes.field_grid import FieldGrid, central_differences
 
 START_DEVIATION = 1e-4
-"""Of the weights that make the distance at the start, as published: next to nothing, but not stuck at zero."""
+"""Of the weights of a silenced output, as published for the distance: next to nothing, but not stuck at zero."""
 
 
 def node_heights(box: BoxConfig) -> Tensor:
@@ -29,11 +29,11 @@ def node_heights(box: BoxConfig) -> Tensor:
 
 
 @torch.no_grad()
-def silence_distance(field: TriplaneField | PillarField, features: int) -> None:
-    """Let ``field`` start with a distance of nearly zero everywhere; its ``features`` stay as they are."""
+def silence(field: TriplaneField | PillarField, features: int, value: int) -> None:
+    """Let output ``value`` of ``field`` start at nearly zero everywhere: 0 is the distance, then its ``features``."""
     last = cast(nn.Linear, field.density_net[3])
-    last.weight[:: 1 + features].normal_(std=START_DEVIATION)
-    last.bias[:: 1 + features].zero_()
+    last.weight[value :: 1 + features].normal_(std=START_DEVIATION)
+    last.bias[value :: 1 + features].zero_()
 
 
 def raised(grid: FieldGrid, heights: Tensor) -> FieldGrid:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from selfocc_ros.model.planes.config import BoxConfig
 from selfocc_ros.model.planes.field_grid import FieldGrid
 from selfocc_ros.model.planes.neus import COLOURS, render_neus, sample_colour
 from selfocc_ros.model.renderer import Rendered
-from selfocc_ros.model.scene import Scene
+from selfocc_ros.model.scene import Scene, occupancy_logits
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,20 @@ class PlaneScene(Scene):
     grid: FieldGrid
 
     @classmethod
-    def of(cls, grid: FieldGrid, sharpness: Tensor) -> PlaneScene:
-        """Scene of a grid in the ground frame."""
-        if grid.features is None:
-            colours = grid.sdf.new_zeros(COLOURS, 2, 2, 2)
-        else:
-            colours = grid.features[:COLOURS]
+    def of(cls, grid: FieldGrid, sharpness: Tensor, with_occupancy: bool = False) -> PlaneScene:
+        """Scene of a grid in the ground frame; ``with_occupancy``: its last feature is the rest of occupancy logits."""
+        colours, logits, occupancy = grid.sdf.new_zeros(COLOURS, 2, 2, 2), None, None
+        features = grid.features
+        if features is not None:
+            if with_occupancy:
+                occupancy, features = occupancy_logits(features[-1], grid.sdf), features[:-1]
+                grid = dataclasses.replace(grid, features=features)
+            colours = features[:COLOURS]
+            logits = features[COLOURS:] if len(features) > COLOURS else None
         none = grid.sdf.new_zeros(0, 0, 0, 0)
-        return cls(grid.sdf, colours, grid.lower, grid.upper, sharpness.reshape(()), none, grid)
+        sharpness = sharpness.reshape(())
+        box = grid.lower, grid.upper
+        return cls(grid.sdf, colours, *box, sharpness, none, grid, logits=logits, occupancy=occupancy)
 
     def colour(self, points: Tensor) -> Tensor:
         """Colour 0..1 at points (..., 3): (..., 3)."""
@@ -45,12 +52,6 @@ class PlaneScene(Scene):
     def gradient(self, points: Tensor) -> Tensor:
         """Gradient of the signed distance at points (..., 3), interpolated between those at the nodes."""
         return self.grid.gradient_at(points)
-
-    def class_logits(self, points: Tensor) -> Tensor:
-        """Logits (..., K) of the configured class channels at points (..., 3); K is 0 for a network without classes."""
-        if self.grid.features is None or len(self.grid.features) == COLOURS:
-            return points.new_zeros(*points.shape[:-1], 0)
-        return self.grid.features_at(points)[..., COLOURS:]
 
 
 def render_published(

@@ -15,14 +15,14 @@ from selfocc_ros.model.planes.field import PillarField, Planes, TriplaneField
 from selfocc_ros.model.planes.field_grid import FieldGrid
 from selfocc_ros.model.planes.fpn import FeaturePyramid
 from selfocc_ros.model.planes.geometry import BEV, TPV, PlaneGrid
-from selfocc_ros.model.planes.ground_start import node_heights, raised, silence_distance
+from selfocc_ros.model.planes.ground_start import node_heights, raised, silence
 from selfocc_ros.model.planes.neus import anneal_ratio
 from selfocc_ros.model.planes.queries import PlaneQueries
 from selfocc_ros.model.planes.rig_cache import PlaneRigCache
 from selfocc_ros.model.planes.scene import PlaneScene, ground_from_box, render_published, to_ground
 from selfocc_ros.model.renderer import Rendered, render
 from selfocc_ros.model.rig_tensors import RigTensors
-from selfocc_ros.model.scene import Scene
+from selfocc_ros.model.scene import Scene, trilinear
 from selfocc_ros.model.selfocc import decide
 from selfocc_ros.ops.slabs import for_each_slab
 
@@ -87,7 +87,9 @@ class PlaneSelfOcc(nn.Module):
         self.register_buffer("heights", None, persistent=False)
         if not config.official_quirks.lost_ground:
             self.heights = node_heights(box)
-            silence_distance(self.field, config.features)
+            silence(self.field, config.features, 0)
+        if config.head.occupancy:
+            silence(self.field, config.features, config.features)
         # An entry of official checkpoints, see names.NEVER_READ.
         self.register_buffer("field_background", torch.ones(1))
         self.register_buffer("mean", torch.tensor(config.input.mean).reshape(3, 1, 1), persistent=False)
@@ -146,7 +148,7 @@ class PlaneSelfOcc(nn.Module):
             cache: geometry of the same N cameras.
         """
         grid = self.field_grid(self.planes(self.features((images - self.mean) / self.std * cache.used), cache))
-        return PlaneScene.of(grid, self.field.sharpness)
+        return PlaneScene.of(grid, self.field.sharpness, self.config.head.occupancy)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps (N, C, h, w) at strides 4, 8, 16, 32 of normalised images (N, 3, height, width)."""
@@ -201,8 +203,8 @@ class PlaneSelfOcc(nn.Module):
         return decide(self.corner_distances(scene), self.config.decision)
 
     def corner_distances(self, scene: Scene) -> Tensor:
-        """(X + 1, Y + 1, Z + 1) signed distance in metres at the corners of the occupancy grid's voxels."""
-        return scene.sdf(self.corners)
+        """(X + 1, Y + 1, Z + 1) metres at the corners of the occupancy grid's voxels, of ``Scene.boundary``."""
+        return trilinear(scene.boundary[None], self.corners, scene.lower, scene.upper)[..., 0]
 
 
 def crop_intrinsics(intrinsics: Tensor, config: PlaneInputConfig, corner_pixels: bool) -> Tensor:
