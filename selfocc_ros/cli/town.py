@@ -22,7 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--supersample", type=int, default=1, help="rays per pixel along each axis (default 1)")
     parser.add_argument("--device", default="cpu", help="where rays are cast: cpu or cuda")
     parser.add_argument("--out", type=Path, help="folder for bag/ and town.json")
-    parser.add_argument("--truth", action="store_true", help="also store truth volumes and depths for every frame")
+    parser.add_argument(
+        "--truth", action="store_true", help="also write truth/: voxels, class and depth maps of every frame"
+    )
+    parser.add_argument(
+        "--class-noise", type=float, default=0.0, metavar="SHARE",
+        help="with --truth: replace this share of each class map by other classes, in patches of about a tenth of the "
+        "image's width within which each class is taken for another one, as a segmentation network errs (default 0)",
+    )  # fmt: skip
     parser.add_argument("--stats", action="store_true", help="print what the scene holds")
     parser.add_argument("--json", help="write the statistics or the summary to this file ('-': standard output)")
 
@@ -37,6 +44,10 @@ def run(args: argparse.Namespace) -> int:
         raise SelfOccError("selfocc town needs --out DIR to write a drive, or --stats to tell what the scene holds.")
     if args.seed < 0 or args.seconds <= 0 or args.rate <= 0 or args.supersample < 1:
         raise SelfOccError("--seed must not be negative; --seconds, --rate and --supersample must be positive.")
+    if not 0.0 <= args.class_noise <= 1.0:
+        raise SelfOccError(f"--class-noise is a share from 0 to 1, found {args.class_noise:g}.")
+    if args.class_noise and not args.truth:
+        raise SelfOccError("--class-noise needs --truth: without it no class maps are written.")
     spec = load_rig(args.rig)
     result: dict[str, Any] = {}
     say = sys.stderr if args.json == "-" else sys.stdout
@@ -53,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             _progress,
             supersample=args.supersample,
             save_truth=args.truth,
+            class_noise=args.class_noise,
             device=args.device,
         )
         result |= {"bag": str(bag), "wall_s": time.monotonic() - begun}

@@ -18,7 +18,8 @@ from selfocc_ros.logs import messages
 from selfocc_ros.logs.writer import BagWriter
 from selfocc_ros.town.rigs import RigSpec
 from selfocc_ros.town.town import Town
-from selfocc_ros.town.truth import TownFrame, TownTruth, render_frame, stamp_of, time_of
+from selfocc_ros.town.truth import TownFrame, render_frame, stamp_of, time_of
+from selfocc_ros.town.truth_folder import TruthFolder
 
 BASE, ODOM = "base_link", "odom"
 TF_RATE_HZ = 100.0
@@ -46,6 +47,7 @@ def write_drive(
     jitter: bool = True,
     supersample: int = 1,
     save_truth: bool = False,
+    class_noise: float = 0.0,
     device: str = "cpu",
 ) -> Path:
     """Render a drive and write ``out_dir/bag`` (MCAP) and ``out_dir/town.json``.
@@ -58,8 +60,9 @@ def write_drive(
         rate_hz: reference stamps per second.
         progress: called with (frames done, frames in all).
         supersample: rays per pixel along each axis.
-        save_truth: also write ``out_dir/truth/<stamp>.npz``: classes, camera_mask, above_ground on Occ3D's grid
-            and depth maps (half a second and 1 MB a frame; they can be made from ``town.json`` at any time).
+        save_truth: also write ``out_dir/truth``: voxels of Occ3D's grid with the camera mask and what is above ground,
+            class maps and depth maps (half a second and 0.4 MB a frame).
+        class_noise: share of the saved class maps that is wrong, in patches, as a segmentation network's are.
 
     Returns:
         The path of the bag.
@@ -95,7 +98,7 @@ def write_drive(
         "stamps_ns": stamps,
         "camera_stamps_ns": camera_stamps,
     }
-    truth = TownTruth(town, spec, stamps, camera_stamps)
+    truth = TruthFolder(out / "truth", town, class_noise) if save_truth else None
     with BagWriter(bag_path) as bag:
         _declare(bag, spec)
         pending = _motion(town, stamps[0], stamps[-1])
@@ -109,8 +112,8 @@ def write_drive(
             while waiting and waiting[0][0] <= horizon - 60_000_000:
                 receive_ns, topic, message = waiting.pop(0)
                 bag.write(topic, receive_ns, message)
-            if save_truth:
-                _save_truth(out / "truth", truth, frame)
+            if truth is not None:
+                truth.write(frame)
             if progress is not None:
                 progress(done, count)
         waiting += _take_until(pending, stamps[-1] + 10**12)
@@ -215,16 +218,3 @@ def _images(spec: RigSpec, frame: TownFrame, encoded: list[bytes]) -> list[Event
         events.append((receive, f"/camera/{name}/image/compressed", image))
         events.append((receive, f"/camera/{name}/camera_info", info))
     return events
-
-
-def _save_truth(folder: Path, truth: TownTruth, frame: TownFrame) -> None:
-    folder.mkdir(exist_ok=True)
-    volume = truth.volume(frame.stamp_ns)
-    arrays: dict[str, Any] = {
-        "classes": volume.classes,
-        "camera_mask": volume.camera_mask,
-        "above_ground": volume.above_ground,
-    }
-    for name, view in zip(frame.rig.names, frame.views, strict=True):
-        arrays[f"depth_{name}"] = view.depth.astype(np.float16)
-    np.savez_compressed(folder / f"{frame.stamp_ns}.npz", **arrays)

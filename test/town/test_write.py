@@ -127,17 +127,26 @@ def test_truth_is_made_again_from_the_description(drive: Path) -> None:
 def test_stored_truth_equals_truth_made_again(tmp_path: Path) -> None:
     values = small_rig().to_dict()
     values["cameras"] = {"front": values["cameras"]["front"]}
-    write_drive(SEED, 0.1, RigSpec.from_dict(values), tmp_path / "t", save_truth=True)
-    truth = TownTruth.load(tmp_path / "t")
-    (stored,) = (tmp_path / "t" / "truth").iterdir()
+    spec = RigSpec.from_dict(values)
+    write_drive(SEED, 0.1, spec, tmp_path / "t", save_truth=True)
+    write_drive(SEED, 0.1, spec, tmp_path / "noisy", save_truth=True, class_noise=0.1)
+    truth, folder = TownTruth.load(tmp_path / "t"), tmp_path / "t" / "truth"
+    (stored,) = (folder / "voxels").iterdir()
+    volume, frame = truth.volume(int(stored.stem)), truth.frame(int(stored.stem))
     with np.load(stored) as arrays:
-        volume = truth.volume(int(stored.stem))
-        np.testing.assert_array_equal(arrays["classes"], volume.classes)
-        np.testing.assert_array_equal(arrays["camera_mask"], volume.camera_mask)
-        seen = np.isfinite(arrays["depth_front"])
-        np.testing.assert_allclose(
-            arrays["depth_front"][seen], truth.frame(int(stored.stem)).views[0].depth[seen], rtol=1e-3
-        )
+        np.testing.assert_array_equal(arrays["label"], volume.classes)
+        np.testing.assert_array_equal(arrays["mask_camera"], volume.camera_mask)
+        np.testing.assert_array_equal(arrays["above_ground"], volume.above_ground)
+    view, name = frame.views[0], f"front/{frame.stamps_ns[0]}.png"
+    classes = cv2.imread(str(folder / "classes" / name), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(classes, view.classes)
+    depth = cv2.imread(str(folder / "depth" / name), cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16
+    seen = view.depth < 255.0
+    np.testing.assert_allclose(depth[seen] / 256.0, view.depth[seen], atol=1 / 512)
+    assert not depth[~seen].any()
+    noisy = cv2.imread(str(tmp_path / "noisy" / "truth" / "classes" / name), cv2.IMREAD_UNCHANGED)
+    assert (noisy != classes).mean() == pytest.approx(0.1, abs=1e-3)
 
 
 def test_a_drive_is_never_overwritten(drive: Path) -> None:
@@ -171,6 +180,8 @@ def test_command_line_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFix
         (["--seed", "1"], "--out DIR"),
         (["--stats", "--seconds", "-1"], "must be positive"),
         (["--stats", "--rig", "nothing"], "surround6"),
+        (["--stats", "--truth", "--class-noise", "1.5"], "from 0 to 1"),
+        (["--stats", "--class-noise", "0.1"], "needs --truth"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(
