@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "kitti2bag": "write a drive of KITTI as a ROS 2 recording",
     "prepare": "turn recordings into a training dataset",
     "train": "train a checkpoint without labels",
+    "distil": "label the voxels of drives with a network's own volumes, to train on",
     "evaluate": "score a checkpoint beside flat ground and blindness",
 }
 

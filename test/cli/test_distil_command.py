@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`selfocc distil`: labels beside clips and in datasets, gone on with where they are, one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recorded_drives import write_drive
+
+from selfocc_ros.cli import find_training, main
+from selfocc_ros.model.checkpoint import save_checkpoint
+from selfocc_ros.model.config import parse_model_config
+from selfocc_ros.model.families import build_network
+
+find_training()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A checkpoint of a network for images of 64x48 pixels."""
+    values = {
+        "name": "small",
+        "input": {"width": 64, "height": 48},
+        "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
+        "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
+        "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
+        "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 5]},
+        "renderer": {"samples": 16},
+    }
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, build_network(parse_model_config(values, "test")), {"note": "random weights"})
+    return path
+
+
+def test_a_dataset_gets_voxels_that_training_reads(
+    tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from selfocc_training.dataset.dataset import Dataset
+
+    root = tmp_path / "dataset"
+    assert main(["prepare", str(write_drive(tmp_path / "drive")), "--out", str(root)]) == 0
+    command = ["distil", str(small), "--data", str(root), "--spacing", "3"]
+    assert main([*command, "--json", str(tmp_path / "told.json")]) == 0
+    dataset = Dataset.open(root)
+    chosen = dataset.indices("train")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["labelled"], told["kept"]) == (len(chosen), 0)
+    assert told["provenance"]["spacing_m"] == 3.0
+    voxels = dataset.voxels(int(chosen[0]))
+    assert voxels is not None
+    assert (voxels.classes, voxels.free) == (("occupied",), 1)
+    assert 0 < np.mean(voxels.label == 255) < 1
+    capsys.readouterr()
+    assert main(command) == 0
+    assert f"0 samples labelled, {len(chosen)} were there" in capsys.readouterr().out
+    assert main(["distil", str(small), "--data", str(root), "--decay", "3"]) == 2
+    assert "--overwrite replaces them" in capsys.readouterr().err
+
+
+@pytest.mark.fault
+def test_fault_no_clips(tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distil", str(small), "--clips", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert "holds no clips" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What made the labels in a folder: ``distilled.yaml`` beside ``labels.yaml``, and whether to go on with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_training.dataset.labels import LABELS_FILE, LabelNames, load_label_names, save_label_names
+from selfocc_training.distil.fusion import FusionConfig
+from selfocc_training.distil.labels import CLASSES, FREE
+
+PROVENANCE_FILE = "distilled.yaml"
+
+
+class DistilError(SelfOccError, ValueError):
+    """Labels cannot be made, or not be written where they are asked for."""
+
+
+def label_names(grid: VoxelGrid) -> LabelNames:
+    """What distilled labels mean, over ``grid`` in base_link.
+
+    Raises:
+        DistilError: the voxels are no cubes, which labels have to be.
+    """
+    edges = grid.cell
+    if abs(edges - edges[0]).max() > 1e-6:
+        raise DistilError(f"labels are cubes, but this network's voxels are of {edges.round(3).tolist()} m")
+    return LabelNames(CLASSES, FREE, grid)
+
+
+def provenance(checkpoint: Path, config: FusionConfig, ground_z: float, version: str) -> dict[str, Any]:
+    """What labels follow from beside images and poses: checkpoint (by the hash of its file) and parameters."""
+    fingerprint = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
+    made_by = {"checkpoint": checkpoint.name, "fingerprint": fingerprint, "version": version, "ground_z": ground_z}
+    return {**made_by, **dataclasses.asdict(config)}
+
+
+def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: bool) -> bool:
+    """Take ``folder`` for labels of this provenance; returns whether those that lie there are to be kept.
+
+    Labels of the same provenance are gone on with. Others stop the work, unless they are distilled as well and
+    ``overwrite`` says that they may go.
+
+    Raises:
+        DistilError: the folder holds other labels.
+        DatasetError: its ``labels.yaml`` is wrong.
+    """
+    path = folder / PROVENANCE_FILE
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if found is None and load_label_names(folder) is not None:
+        raise DistilError(f"{folder / LABELS_FILE} is of labels that were not distilled: use a copy of the data")
+    if found == made_by:
+        return not overwrite
+    if found is not None and not overwrite:
+        raise DistilError(f"{folder} has labels of another checkpoint or other parameters; --overwrite replaces them")
+    if not folder.is_dir():
+        raise DistilError(f"{folder} is no folder")
+    part = path.with_name(f"{PROVENANCE_FILE}.part")
+    part.write_text(yaml.safe_dump(made_by, sort_keys=False), encoding="utf-8")
+    # Provenance first: a stop in between leaves nothing that passes for labels of somebody else.
+    part.replace(path)
+    save_label_names(folder, names)
+    return False
