@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "replay": "run the network on a recording without ROS",
     "info": "tell what a checkpoint holds",
     "import": "turn a checkpoint of the published SelfOcc into one of ours",
+    "nuscenes2bag": "write scenes of nuScenes as ROS 2 recordings",
     "kitti2bag": "write a drive of KITTI as a ROS 2 recording",
     "prepare": "turn recordings into a training dataset",
     "train": "train a checkpoint without labels",
