@@ -154,7 +154,7 @@ def small(family: str, quirks: bool) -> PlaneConfig:
             "name": "small",
             "family": family,
             "input": {"width": WIDTH, "height": HEIGHT, "crop": [80, 60], "camera_width": 80, "scale": 0.5},
-            "backbone": {"depths": [1, 1, 1, 1], "channels": [8, 12, 16, 20], "weights": ""},
+            "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 16, 20], "weights": ""},
             "planes": {"lower": [-6, -4, -2], "upper": [6, 10, 2], "nodes": [7, 8, 5],
                        "axes": "right_forward_up", "origin": [0.5, 0.0, 1.5]},
             "encoder": {"layers": 2, "channels": DIM, "heads": 3, "feedforward": 16, "cross_points": [4, 6, 3],
