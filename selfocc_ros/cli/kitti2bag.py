@@ -16,8 +16,8 @@ docs/kitti.md tells more."""
 EPILOG = """examples:
   selfocc kitti2bag odometry --dataroot ~/kitti --sequence 08
   selfocc kitti2bag raw --dataroot ~/kitti --drive 2011_09_26_drive_0001_sync
-  selfocc check kitti_08/bag
-  selfocc prepare kitti_08/bag --out data/kitti
+  selfocc check bags/kitti_08/bag
+  selfocc prepare bags/kitti_08/bag --out data/kitti
 
 exit status: 0 written, 2 refused, with one sentence that says why."""
 
@@ -36,13 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     raw.add_argument("--dataroot", type=Path, required=True, help="the folder that holds the days, such as 2011_09_26/")
     raw.add_argument("--drive", required=True, help="such as 2011_09_26_drive_0001_sync")
-    for source, default in ((odometry, "kitti_SEQUENCE"), (raw, "DRIVE")):
-        source.add_argument("--out", type=Path, help=f"folder for bag/ and truth/ (default: {default})")
+    for source, name in ((odometry, "kitti_SEQUENCE"), (raw, "DRIVE")):
+        source.add_argument(
+            "--out", type=Path, default=Path("bags"), metavar="DIR", help=f"makes DIR/{name}/bag (default: bags)"
+        )
+        source.add_argument("--no-lidar", action="store_true", help="leave out the laser scans")
         source.add_argument("--json", help="write what was converted to this file ('-': standard output, not words)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert and tell; returns 0."""
+    from dataclasses import replace
+
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.cli.progress import Progress
     from selfocc_ros.logs.kitti.odometry import open_sequence
@@ -51,10 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.source == "odometry":
         drive = open_sequence(args.dataroot, args.sequence)
-        out = args.out or Path(f"kitti_{drive.name}")
+        out = args.out / f"kitti_{drive.name}"
     else:
         drive = open_raw_drive(args.dataroot, args.drive)
-        out = args.out or Path(drive.name)
+        out = args.out / drive.name
+    if args.no_lidar:
+        drive = replace(drive, scans=(), missing_scans=())
     counters: dict[str, Progress] = {}
 
     def progress(what: str, done: int, total: int) -> None:

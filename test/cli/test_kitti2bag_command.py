@@ -21,21 +21,22 @@ def test_a_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.chdir(tmp_path)
     assert main(["kitti2bag", "odometry", "--dataroot", ".", "--sequence", "08"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "kitti_08/bag: 0.2 s, 3 images left, 3 images right, 2 scans, 3 poses",
+        "bags/kitti_08/bag: 0.2 s, 3 images left, 3 images right, 2 scans, 3 poses",
         "1 scans are missing, the first is 000002.bin",
     ]
-    assert main(["check", "kitti_08/bag"]) == 0
+    assert main(["check", "bags/kitti_08/bag"]) == 0
 
 
 def test_a_raw_drive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_raw(tmp_path, frames=2)
     out = tmp_path / "out"
-    arguments = ["kitti2bag", "raw", "--dataroot", str(tmp_path), "--drive", DRIVE, "--out", str(out), "--json", "-"]
-    assert main(arguments) == 0
+    arguments = ["kitti2bag", "raw", "--dataroot", str(tmp_path), "--drive", DRIVE, "--out", str(out), "--no-lidar"]
+    assert main([*arguments, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == {"left": 2, "right": 2}
+    assert found["scans"] == 0
     assert found["poses"] == 3  # one more, before the first image
-    assert (out / "bag" / "metadata.yaml").is_file()
+    assert (out / DRIVE / "bag" / "metadata.yaml").is_file()
 
 
 @pytest.mark.fault

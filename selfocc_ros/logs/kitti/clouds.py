@@ -26,8 +26,9 @@ def _types() -> dict[str, Any]:
 def cloud_message(stamp_ns: int, frame_id: str, file: Path) -> Any:
     """sensor_msgs/PointCloud2 of a scan; its data are the file's bytes.
 
-    A point is x, y, z (m) and reflectance (0 .. 1), here called intensity, as 32-bit floats. Points are not corrected
-    for the vehicle's motion during the turn; the stamp is when the scanner faced forward.
+    A point is x, y, z (m) and reflectance (0 .. 1), here called intensity, as 32-bit floats. The stamp is when the
+    scanner faced forward. Points of odometry sequences are corrected for the vehicle's motion during the turn, those
+    of raw drives are not.
 
     Raises:
         KittiError: the file cannot be read or is cut off.

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.logs.kitti.drive import VELODYNE_HEIGHT_M
 from selfocc_ros.logs.kitti.files import KittiError
+from selfocc_ros.logs.labels import UNKNOWN, LabelNames, save_label_names
+from selfocc_ros.logs.labels import write_voxels as write_label_voxels
 
 CELLS = (256, 256, 32)
-CELL_M = 0.2
-LOWER_M = (0.0, -25.6, -2.0)
-"""Lowest corner of the grid in the scanner's frame."""
 
-UNKNOWN = 255
+GRID = VoxelGrid((0.0, -25.6, -2.0), (51.2, 25.6, 4.4), CELLS).shifted(VELODYNE_HEIGHT_M)
+"""The voxels in base_link, whose axes are the scanner's."""
+
 FREE = 0
 
 CLASS_NAMES = (
@@ -106,23 +107,15 @@ def write_truth(
     frames = labelled_frames(folder)
     if not frames:
         return 0
-    (truth / "voxels").mkdir(parents=True, exist_ok=True)
     for done, frame in enumerate(frames, start=1):
         if not frame.isdigit() or int(frame) >= len(stamps_ns):
             raise KittiError(f"{folder / frame}.label belongs to no frame: the sequence has {len(stamps_ns)}")
         voxels = read_voxels(folder, frame)
-        arrays = {"label": voxels.label} if voxels.visible is None else vars(voxels)
-        arrays = {"mask_lidar" if name == "visible" else name: array for name, array in arrays.items()}
-        np.savez_compressed(truth / "voxels" / f"{stamps_ns[int(frame)]}.npz", **arrays)
+        masks = {} if voxels.visible is None else {"mask_lidar": voxels.visible}
+        write_label_voxels(truth / "voxels" / f"{stamps_ns[int(frame)]}.npz", voxels.label, masks)
         if progress is not None:
             progress(done, len(frames))
-    lower = [LOWER_M[0], LOWER_M[1], round(LOWER_M[2] + VELODYNE_HEIGHT_M, 6)]
-    labels = {
-        "classes": list(CLASS_NAMES),
-        "free": FREE,
-        "grid": {"lower": lower, "cells": list(CELLS), "voxel_size": CELL_M},
-    }
-    (truth / "labels.yaml").write_text(yaml.safe_dump(labels, sort_keys=False), encoding="utf-8")
+    save_label_names(truth, LabelNames(CLASS_NAMES, FREE, GRID))
     return len(frames)
 
 

@@ -8,7 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kitti_miniature import FRAMES, P2, P3, SCALE, SIZE, TR, camera0_pose, png, scan, seconds, write_odometry
+from kitti_miniature import (
+    FRAMES,
+    P2,
+    P3,
+    SCALE,
+    SIZE,
+    TR,
+    camera0_pose,
+    png,
+    scan,
+    seconds,
+    write_odometry,
+    write_voxels,
+)
 
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.logs.check import check_bag
@@ -16,6 +29,7 @@ from selfocc_ros.logs.convert import cloud_points
 from selfocc_ros.logs.kitti.drive import base_from_velodyne
 from selfocc_ros.logs.kitti.files import KittiError
 from selfocc_ros.logs.kitti.odometry import EPOCH_NS, open_sequence
+from selfocc_ros.logs.kitti.semantic import CELLS
 from selfocc_ros.logs.kitti.write import write_drive
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.samples import SampleReader
@@ -26,7 +40,8 @@ STAMPS = [EPOCH_NS + round(seconds(frame) * 1e9) for frame in range(FRAMES)]
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("kitti")
-    write_odometry(root)
+    nothing = np.zeros(CELLS, np.uint16)
+    write_voxels(write_odometry(root), 1, nothing, nothing > 0, nothing > 0)
     write_drive(open_sequence(root, "08"), root / "out")
     return root / "out"
 
@@ -122,6 +137,12 @@ def test_prepare_makes_a_dataset(converted: Path, tmp_path: Path) -> None:
     from selfocc_training.dataset.prepare import prepare
 
     assert prepare([converted / "bag"], tmp_path / "dataset")["samples"] == FRAMES
+
+
+def test_voxels_lie_beside_the_recording_at_their_frames_stamp(converted: Path) -> None:
+    assert json.loads((converted / "kitti.json").read_text())["voxel_grids"] == 1
+    assert (converted / "truth" / "labels.yaml").is_file()
+    assert [path.name for path in (converted / "truth" / "voxels").iterdir()] == [f"{STAMPS[1]}.npz"]
 
 
 def test_a_finished_drive_is_not_overwritten_and_a_partial_one_is(tmp_path: Path) -> None:
