@@ -9,11 +9,13 @@ from typing import TypeVar
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import load_checkpoint, read_info, shipped_checkpoint
+from selfocc_ros.model.config import FieldHeadConfig, ModelConfig
 from selfocc_ros.model.families import AnyConfig, Network
 
 Config = TypeVar("Config", bound=AnyConfig)
 FREE = ("name", "decision")
-"""What a network may have different from the checkpoint that it starts from."""
+"""What a network may have different from the checkpoint that it starts from; networks of the ``fast`` family may also
+have heads that the checkpoint lacks."""
 
 
 def start_path(start: str) -> Path:
@@ -33,6 +35,8 @@ def with_start(config: Config, start: str) -> Config:
         raise ConfigError(f"start: {start} is a {found.family} network, but {config.name} is {config.family}.")
     names = [field.name for field in dataclasses.fields(config) if field.name not in FREE]
     other = [name for name in names if getattr(found, name) != getattr(config, name)]
+    if isinstance(found, ModelConfig) and isinstance(config, ModelConfig) and _adds(found.head, config.head):
+        other = [name for name in other if name != "head"]
     if other:
         raise ConfigError(
             f"start: {start} is of another architecture than network {config.name}: they differ in {', '.join(other)}."
@@ -48,7 +52,14 @@ def describe_start(start: str) -> str:
 def load_start(model: Network, start: str) -> None:
     """Give ``model`` the weights of the checkpoint ``start``, which ``with_start`` has found to fit.
 
+    Heads that the checkpoint lacks stay as they are.
+
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
     """
-    model.load_state_dict(load_checkpoint(start_path(start))[0].state_dict())
+    model.load_state_dict({**model.state_dict(), **load_checkpoint(start_path(start))[0].state_dict()})
+
+
+def _adds(found: FieldHeadConfig, wanted: FieldHeadConfig) -> bool:
+    """Whether the wanted heads are those that were found, and maybe others."""
+    return found.classes in ((), wanted.classes) and found.occupancy <= wanted.occupancy
