@@ -44,6 +44,8 @@ def assemble_clip(
     dataset: Dataset, indices: Sequence[int], size: tuple[int, int], cameras: Sequence[str] | None, labels: ClipLabels
 ) -> Clip:
     """See ``Dataset.clip``."""
+    base_from_ground = np.eye(4)
+    base_from_ground[2, 3] = dataset.ground_z
     names = tuple(cameras or (image.name for image in dataset[indices[0]].images))
     images = np.zeros((len(indices), len(names), 3, size[1], size[0]), np.uint8)
     odom_from_base = np.zeros((len(indices), 4, 4))
@@ -65,7 +67,7 @@ def assemble_clip(
             whole = dict(zip(sample.rig.names, sample.rig.cameras, strict=True))
             shown, recorded = rig.cameras, tuple(whole[name] for name in names)
         images[k] = seen.images[order].transpose(0, 3, 1, 2)
-        odom_from_base[k] = sample.odom_from_base
+        odom_from_base[k] = sample.odom_from_base @ base_from_ground
         odom_from_camera[k] = sample.odom_from_base @ rig.base_from_camera
     pictures = _Pictures(dataset, indices, size, names, recorded, shown)
     matrices = np.stack([camera.matrix for camera in shown])
@@ -82,7 +84,7 @@ def assemble_clip(
             surfaces[told.free] = UNKNOWN
             class_maps = pictures.class_maps(surfaces)
         if labels.voxels:
-            voxels, grid = _voxels(dataset, indices, told, table), told.grid
+            voxels, grid = _voxels(dataset, indices, told, table), told.grid.shifted(-dataset.ground_z)
     return Clip(
         images,
         np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], 1).astype(np.float32),

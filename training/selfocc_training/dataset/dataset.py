@@ -46,6 +46,7 @@ class Dataset:
         root: the folder.
         description: the content of `dataset.json`.
         cameras: names of all cameras.
+        ground_z: height of the road in the base frame, metres.
         stamps_ns, distance_m: (N) of each sample.
         splits, drives: (N) names.
     """
@@ -54,6 +55,7 @@ class Dataset:
         self.root, self.description = root, description
         self._table = table
         self.cameras = tuple(description["cameras"])
+        self.ground_z = float(description.get("ground_z", 0.0))
         self._present = _presence(table, self.cameras)
         self.stamps_ns: NDArray[np.int64] = table["stamp_ns"].to_numpy()
         self.distance_m: NDArray[np.float64] = table["distance_m"].to_numpy()
