@@ -17,6 +17,7 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
+from selfocc_ros.node_parameters import ParameterError, load_parameters
 from selfocc_ros.resources import resource
 
 # After the last message of a recording the node still works on the last images.
@@ -131,7 +132,16 @@ def player_and_its_end(bag: str, node: Node) -> list[LaunchDescriptionEntity]:
     ]
 
 
-def rviz(namespace: str, use_sim_time: bool) -> LaunchDescriptionEntity:
+def shown_in(params_file: str) -> list[str]:
+    """Returns the arguments that make RViz show everything in the vehicle's frame, whatever its name."""
+    try:
+        frame = load_parameters(params_file).get("base_frame")
+    except ParameterError:  # the node says what is wrong with the file, or goes on without that parameter
+        return []
+    return ["--fixed-frame", frame] if frame else []
+
+
+def rviz(params_file: str, namespace: str, use_sim_time: bool) -> LaunchDescriptionEntity:
     """Returns the action that starts RViz, or one that says that it is not installed."""
     try:
         get_package_prefix("rviz2")
@@ -142,7 +152,7 @@ def rviz(namespace: str, use_sim_time: bool) -> LaunchDescriptionEntity:
     return Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(resource("rviz/occ.rviz"))],
+        arguments=["-d", str(resource("rviz/occ.rviz")), *shown_in(params_file)],
         parameters=[{"use_sim_time": use_sim_time}],
         remappings=[(topic, f"/{space}{topic}") for topic in topics] if space else [],
         output="log",
@@ -158,7 +168,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if values["bag"]:
         actions += player_and_its_end(values["bag"], node)
     if values["rviz"] == "true":
-        actions.append(rviz(values["namespace"], use_sim_time))
+        actions.append(rviz(values["params_file"], values["namespace"], use_sim_time))
     return actions
 
 

@@ -104,6 +104,31 @@ def test_it_starts_in_a_namespace_and_ends_on_ctrl_c(to: str, launch_file: Path,
     assert process.returncode == 0
 
 
+def test_rviz_shows_the_vehicles_own_frame(launch_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, told = tmp_path / "lib/rviz2/rviz2", tmp_path / "told"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\necho "$@" > {told}.part && mv {told}.part {told}\n')
+    program.chmod(0o755)
+    marker = tmp_path / "share/ament_index/resource_index/packages/rviz2"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(tmp_path), os.environ.get("AMENT_PREFIX_PATH", "")]))
+    params = tmp_path / "vehicle.yaml"
+    params.write_text("/**:\n  ros__parameters: {base_frame: car}\n")
+    process = start(launch_file, tmp_path, "rviz:=true", f"params_file:={params}")
+    try:
+        for _ in range(600):
+            if told.exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+    finally:
+        process.kill()
+    assert told.exists(), out
+    assert "--fixed-frame car" in told.read_text()
+
+
 @pytest.mark.slow
 def test_a_recording_is_played_to_the_node_and_the_launch_ends_with_it(launch_file: Path, tmp_path: Path) -> None:
     from selfocc_ros.configuration import from_mapping, read_yaml
