@@ -101,6 +101,12 @@ class VoxelGrid:
 OCC3D = VoxelGrid((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4), (200, 200, 16))
 """The grid of Occ3D-nuScenes: cells of 0.4 m around the vehicle."""
 
+OCC3D_CLASSES = (
+    "others", "barrier", "bicycle", "bus", "car", "construction_vehicle", "motorcycle", "pedestrian", "traffic_cone",
+    "trailer", "truck", "driveable_surface", "other_flat", "sidewalk", "terrain", "manmade", "vegetation",
+)  # fmt: skip
+"""The classes of Occ3D-nuScenes in the order of their labels; 17 is free."""
+
 
 @dataclass(frozen=True, eq=False)
 class OccupancyVolume:
@@ -110,7 +116,7 @@ class OccupancyVolume:
         grid: where the voxels are.
         state: (X,Y,Z) uint8, FREE, OCCUPIED or UNKNOWN.
         sdf: (X,Y,Z) float32 signed distance at the centres in metres, positive in free space; or None.
-        classes: (X,Y,Z) uint8 class per voxel; or None.
+        classes: (X,Y,Z) uint8 label of the class of each occupied voxel, 0 elsewhere; or None.
     """
 
     grid: VoxelGrid

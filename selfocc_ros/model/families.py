@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from selfocc_ros.geometry.voxels import OCC3D_CLASSES
 from selfocc_ros.model.config import ModelConfig
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.planes.selfocc import PlaneSelfOcc
@@ -19,6 +20,13 @@ def class_labels(config: AnyConfig) -> tuple[int, ...]:
     if isinstance(config, PlaneConfig):
         return config.head.classes
     return tuple(range(len(config.head.classes)))
+
+
+def class_names(config: AnyConfig) -> tuple[str, ...]:
+    """Name of each class channel; published networks know their labels by Occ3D's numbers."""
+    if isinstance(config, PlaneConfig):
+        return tuple(OCC3D_CLASSES[label] for label in config.head.classes)
+    return config.head.classes
 
 
 def build_network(config: AnyConfig) -> Network:

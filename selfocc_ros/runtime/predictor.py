@@ -17,10 +17,11 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.model.checkpoint import CheckpointInfo, load_checkpoint, shipped_checkpoint
-from selfocc_ros.model.families import AnyConfig, Network
+from selfocc_ros.model.families import AnyConfig, Network, class_labels
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
+from selfocc_ros.runtime.labels import voxel_labels
 from selfocc_ros.runtime.visibility import SAMPLES, SightLines
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.sensing.official_preprocess import OfficialInput
@@ -40,7 +41,8 @@ class Prediction:
 
     Attributes:
         stamp_ns: reference stamp of the sample.
-        volume: occupancy in base_link at that stamp; voxels on no line of sight are UNKNOWN.
+        volume: occupancy in base_link at that stamp, with classes if the network has any; voxels on no line of sight
+            are UNKNOWN.
         scene: the continuous fields, in the ground frame (base_link lowered by ``ground_z``).
         timings_s: seconds per stage: decode, geometry, encode, field.
         failed: cameras whose image could not be used, with the reason.
@@ -138,7 +140,10 @@ class Predictor:
         state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
         sight = self.model.render(scene, self._sight.origins, self._sight.directions, samples=SAMPLES)
         state[(state == FREE) & ~self._sight.seen_voxels(sight.median_distance())] = UNKNOWN
-        volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values)
+        classes = None
+        if channels := class_labels(self.config):
+            classes = voxel_labels(scene, channels, self.config.grid, state == OCCUPIED)
+        volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values, classes)
         clock.lap("field")
         return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed)
 

@@ -27,6 +27,7 @@ FAST: dict[str, Any] = {
     "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
     "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
     "renderer": {"samples": 16},
+    "head": {"classes": ["road", "car"]},
 }
 PLANES: dict[str, Any] = {
     "name": "planes",
@@ -103,10 +104,7 @@ def gradients(model: Network, step: Step, config: LossConfig) -> tuple[dict[str,
 @pytest.mark.parametrize("family", ["fast", "tpv", "bev"])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_every_configuration_takes_a_step(ground_clip: Clip, family: str, name: str) -> None:
-    values = dict(CONFIGURATIONS[name])
-    if family == "fast":
-        values.pop("semantic", None)
-    config = losses(**values)
+    config = losses(**CONFIGURATIONS[name])
     model = network(FAST) if family == "fast" else network(PLANES, family=family)
     data = dataclasses.replace(DATA, wide_pair=config.reprojection_kind == "pairs")
     step = draw_step([labelled(ground_clip)], 1200, 0, data)
@@ -123,9 +121,7 @@ def test_every_configuration_takes_a_step(ground_clip: Clip, family: str, name: 
 def test_masked_pixels_have_no_influence_at_all(ground_clip: Clip, family: str, kind: str) -> None:
     model = network(FAST) if family == "fast" else network(PLANES, family=family)
     background = 0 if kind == "pairs" else None
-    config = losses(reprojection_kind=kind, edge=0.1, background_from=background)
-    if family == "tpv":
-        config = dataclasses.replace(config, semantic=0.1)
+    config = losses(reprojection_kind=kind, edge=0.1, background_from=background, semantic=0.1)
     step = draw_step([masked(labelled(ground_clip))], 3, 0, DATA)
     views = step.views
     assert views.use is not None
@@ -168,6 +164,23 @@ def test_what_lies_behind_a_transparent_box_is_the_picture_or_noise(ground_clip:
     assert noise > 0.3
 
 
+def test_transparent_rays_teach_no_class(ground_clip: Clip) -> None:
+    """A ray that the box lets through shows something beyond, whose class is none of the box's."""
+    model = build_model(from_mapping(ModelConfig, FAST, "test"))
+    step = draw_step([labelled(ground_clip)], 1, 0, DATA)
+    semantic = losses(reprojection=0, distances=0, rgb=0, eikonal=0, hessian=0, opacity=0, semantic=1.0)
+    slopes = []
+    for shift in (0.0, 100.0):
+        with torch.no_grad():
+            model.coarse_sdf.bias += shift
+        gradients(model, step, semantic)
+        slopes.append(model.classes.weight.grad)
+    assert slopes[0] is not None
+    assert slopes[1] is not None
+    assert slopes[0].abs().max() > 1e-3
+    assert slopes[1].abs().max() < 1e-3 * slopes[0].abs().max()
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_sources_of_other_clips_bring_their_own_masks(ground_clip: Clip, shuffle: bool) -> None:
     clips = [masked(ground_clip), ground_clip]
@@ -187,7 +200,7 @@ def test_what_a_term_needs_must_be_there(ground_clip: Clip) -> None:
     plain, known = draw_step([ground_clip], 0, 0, DATA), draw_step([labelled(ground_clip)], 0, 0, DATA)
     semantic = losses(semantic=0.1)
     with pytest.raises(ConfigError, match="network small has no classes"):
-        training_losses(network(FAST), known, semantic, False)
+        training_losses(network(FAST, head={}), known, semantic, False)
     with pytest.raises(ConfigError, match="the images have no class maps"):
         training_losses(network(PLANES, family="bev"), plain, semantic, False)
     with pytest.raises(ConfigError, match=r"must hold 0 to 0, .* found 1"):

@@ -115,8 +115,8 @@ def test_labels_of_another_grid_are_read_where_they_lie(ground_clip: Clip) -> No
 
 
 def test_channels_of_one_label_are_one_class(ground_clip: Clip) -> None:
-    """Classes that bear the labels 0, 2, 2, 1: the loss is that of the sum of the two."""
-    model = network(PLANES, classes=[0, 2, 2, 1])
+    """Channels that bear the labels 0, 2, 2: the loss is that of the sum of the two."""
+    model = network(PLANES, classes=[0, 2, 2])
     step = draw_step([labelled(ground_clip)], 3, 0, DATA)
     with torch.no_grad():
         found = loss(model, step)
@@ -144,7 +144,9 @@ def test_what_voxels_need_must_be_there(ground_clip: Clip) -> None:
     step = draw_step([labelled(ground_clip)], 0, 0, DATA)
     with pytest.raises(ConfigError, match="the clips have no labels of voxels"):
         loss(network(FAST), draw_step([ground_clip], 0, 0, DATA))
-    with pytest.raises(ConfigError, match=r"the labels 0 to 1, but the voxels hold 0, 2, and 3 where they are free"):
+    with pytest.raises(
+        ConfigError, match=r"the class channels 0 to 1, but the voxels hold 0, 2, and 3 where they are free"
+    ):
         loss(network(FAST, classes=["road", "wall"]), step)
     with pytest.raises(ConfigError, match="nothing is left to learn from"):
         from_mapping(LossConfig, {"render": False}, "loss")

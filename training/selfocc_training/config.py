@@ -53,7 +53,8 @@ class LossConfig:
     sparsity_kind: str = "soft"
     """Price on occupied space: ``soft`` is the published one; see ``losses.sparsity`` for the others."""
     semantic: float = 0.0
-    """Rendered classes against class maps of the images; for networks with classes and data with maps alone."""
+    """Rendered classes against class maps of the images; for networks with classes and data with maps alone. Sky has
+    no class. With ``rgb_behind: image`` classes are, like colours, those of what was hit inside the box."""
     semantic_kind: str = "ce"
     """``ce`` cross entropy, ``bce`` binary cross entropy of each class."""
     voxels: float = 0.0
@@ -88,9 +89,11 @@ class DataConfig:
     """Folder that ``selfocc prepare`` made, relative to the working directory; empty: town drives. Of ``clip``, its
     clips follow ``frames``, ``spacing_m``, ``width`` and ``height``."""
     class_maps: bool = False
-    """Give clips the class of each pixel, where something has labelled the images."""
+    """Give clips the class of each pixel, where something has labelled the images; of town drives Occ3D's."""
+    class_noise: float = 0.0
+    """Of town drives: share of each class map that is wrong, in patches, as a segmentation network's are."""
     voxel_labels: bool = False
-    """Give clips the dataset's voxel labels."""
+    """Give clips the dataset's voxel labels; of town drives the true ones of what the cameras see, of Occ3D."""
     first_seed: int = 100
     seeds: int = 100
     clips_per_seed: int = 1
@@ -113,6 +116,12 @@ class DataConfig:
     shuffle_sources: bool = False
     """Take sources from another clip: a control that must not learn."""
 
+    def town_plan(self) -> ClipPlan:
+        """How clips of town drives are cut, with the labels that are asked for."""
+        return dataclasses.replace(
+            self.clip, class_maps=self.class_maps, class_noise=self.class_noise, voxels=self.voxel_labels
+        )
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -131,9 +140,18 @@ class TrainConfig:
     clip_norm: float = 1.0
     ema: float = 0.998
     scenes_per_step: int = 1
-    """Moments whose gradients are added up in a step."""
+    """Moments whose gradients are added up in a step, in each process that trains."""
     seed: int = 0
     bfloat16: bool = True
+    """Compute features in bfloat16, on GPU and CPU; weights, fields and rendering stay in float32."""
+    steps_ahead: int = 2
+    """Steps whose images are read and prepared while the network is busy with an earlier one."""
+    save_every: int = 100
+    """Steps between saved states."""
+    log_every: int = 20
+    """Steps between rows of the learning curve."""
+    picture_every: int = 500
+    """Steps between pictures in TensorBoard; 0: none."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 

@@ -264,13 +264,17 @@ def _sparsity(scene: Scene, shown: RayWeights, config: LossConfig, generator: to
 
 
 def _semantic(scene: Scene, shown: RayWeights, config: LossConfig) -> Tensor:
-    """Probabilities are rendered, not logits, as in SelfOcc."""
+    """Cross entropy of rendered class probabilities; probabilities are rendered, not logits, as in SelfOcc."""
     views = shown.views
     if views.labels is None:
         raise TypeError("classes are asked of views without them; check_terms comes first")
-    probabilities = (shown.weights.unsqueeze(-1) * scene.class_logits(shown.points(shown.read_at)).softmax(dim=-1)).sum(
-        dim=2
-    )
+    classes = scene.class_logits(shown.points(shown.read_at)).softmax(dim=-1)
+    probabilities = (shown.weights.unsqueeze(-1) * classes).sum(dim=2)
+    if config.rgb_behind == "image":
+        # As with colour, of what was hit: a ray teaches as much as it stops light, and fading away does not pay.
+        opacity = shown.weights.sum(dim=-1, keepdim=True).clamp(min=1e-4)
+        probabilities = probabilities / opacity
+        probabilities = torch.lerp(probabilities.detach(), probabilities, opacity.detach())
     loss = semantic_cross_entropy if config.semantic_kind == "ce" else semantic_binary_cross_entropy
     use = combine_masks(views.use, views.labels != UNLABELLED)
     return loss(probabilities, views.labels, shown.grid, convention=CENTRES, use=use)

@@ -55,9 +55,9 @@ class Step:
         number: which step this is.
         seed: for what else a term draws.
         sample: what was drawn, to name it where something is wrong with it.
-        voxels: (X, Y, Z) uint8 labels of ``voxel_grid``, in the frame of the scene, ``UNLABELLED`` where they are not
-            known; or None.
-        voxel_free: label of free voxels.
+        voxels: (X, Y, Z) uint8 class channels of ``voxel_grid``, in the frame of the scene, ``UNLABELLED`` where they
+            are not known; or None.
+        voxel_free: what free voxels hold.
     """
 
     images: Tensor

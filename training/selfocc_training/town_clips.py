@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.geometry.rig import CameraRig
-from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_ros.geometry.voxels import OCC3D, VoxelGrid
 from selfocc_ros.sensing.preprocess import used_size
+from selfocc_ros.town.class_noise import noisy_classes
+from selfocc_ros.town.objects import Label
 from selfocc_ros.town.rigs import load_rig, random_rig
 from selfocc_ros.town.town import Town
+from selfocc_ros.town.visibility import camera_mask
 from selfocc_training.town_masks import moving_mask
+from selfocc_training.views import UNLABELLED
 
 DRIVE_S = 40.0
 """Length of the drives that clips are cut from, seconds."""
@@ -45,6 +49,12 @@ class ClipPlan:
     whoever takes the world for still; one that stands teaches where cars of its looks are."""
     moving_masks: bool = field(default=False, repr=False)
     """Keep the town's own masks of what moves, which no recording has: training is not label-free with them."""
+    class_maps: bool = field(default=False, repr=False)
+    """Keep the class of each pixel, of Occ3D; sky has none."""
+    class_noise: float = field(default=0.0, repr=False)
+    """Share of each class map that is wrong, in patches, as a segmentation network's are."""
+    voxels: bool = field(default=False, repr=False)
+    """Keep the true class of the voxels that the cameras see, of Occ3D and on its grid."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,8 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
     times = clip_times(town, float(rng.uniform(0.5, latest)), plan)
     images = np.zeros((plan.frames, len(rig), 3, plan.height, plan.width), np.uint8)
     masks = np.ones((plan.frames, len(rig), plan.height, plan.width), np.bool_) if plan.moving_masks else None
+    labels = np.full((plan.frames, len(rig), plan.height, plan.width), UNLABELLED, np.uint8)
+    depths: list[list[NDArray[np.float32]]] = [[] for _ in times]
     odom_from_camera = np.zeros((plan.frames, len(rig), 4, 4))
     odom_from_base = np.stack([town.drive.odom_from_base(t) for t in times])
     scaled: list[CameraModel] = []
@@ -132,6 +144,12 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
             view = town.render(pinhole, odom_from_camera[k, n], at)
             shrunk = cv2.resize(view.image, (width, height), interpolation=cv2.INTER_AREA)
             images[k, n, :, :height, :width] = shrunk.transpose(2, 0, 1)
+            depths[k].append(view.depth)
+            if plan.class_maps:
+                noise = np.random.default_rng((seed, index, k, n, 26))
+                classes = noisy_classes(view.classes, plan.class_noise, noise)
+                shrunk_classes = cv2.resize(classes, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+                labels[k, n, :height, :width] = np.where(shrunk_classes == Label.FREE, UNLABELLED, shrunk_classes)
             if masks is not None:
                 use = moving_mask(town.solids(at), view.depth, pinhole, odom_from_camera[k, n]).astype(np.float32)
                 # A pixel counts if nothing that went into it moves.
@@ -140,13 +158,41 @@ def render_clip(seed: int, index: int, plan: ClipPlan) -> Clip:
     matrices = np.stack([camera.matrix for camera in scaled])
     intrinsics = np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], axis=1)
     sizes = np.array([(camera.width, camera.height) for camera in scaled], np.float32)
-    return Clip(images, intrinsics.astype(np.float32), sizes, odom_from_base, odom_from_camera, moving_mask=masks)
+    clip = Clip(images, intrinsics.astype(np.float32), sizes, odom_from_base, odom_from_camera, moving_mask=masks)
+    if plan.class_maps:
+        clip = replace(clip, labels=labels)
+    if plan.voxels:
+        cameras = tuple(camera.undistorted() if camera.is_distorted else camera for camera in rig.cameras)
+        rigs = [CameraRig(rig.names, cameras, base_rig(clip, k, k)) for k in range(plan.frames)]
+        seen = [seen_voxels(town, *moment) for moment in zip(times, odom_from_base, rigs, depths, strict=True)]
+        clip = replace(clip, voxels=np.stack(seen), voxel_grid=OCC3D, voxel_free=int(Label.FREE))
+    return clip
+
+
+def seen_voxels(
+    town: Town,
+    t_s: float,
+    odom_from_base: NDArray[np.float64],
+    rig: CameraRig,
+    depths: Sequence[NDArray[np.float32]],
+) -> NDArray[np.uint8]:
+    """(X, Y, Z) true labels of Occ3D's grid around the vehicle, of the voxels that its cameras see; 255 elsewhere.
+
+    Args:
+        rig: undistorted cameras in base_link.
+        depths: true depth (H, W) of each camera.
+    """
+    labels = town.occupancy(OCC3D, odom_from_base, t_s)
+    return np.where(camera_mask(OCC3D, labels, rig, depths), labels, np.uint8(UNLABELLED))
 
 
 def clip_path(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     """File of a clip."""
     # Files that were rendered before there were masks keep their names.
     told = f"{plan!r}{' with masks' if plan.moving_masks else ''}"
+    if plan.class_maps:
+        told += f" with classes, noise {plan.class_noise}"
+    told += " with voxels" if plan.voxels else ""
     digest = hashlib.sha256(told.encode()).hexdigest()[:8]
     return folder / f"clip_{digest}_{seed:05d}_{index}.npz"
 

@@ -28,14 +28,15 @@ def check_voxels(weight: float, model: AnyConfig, step: Step) -> None:
     """
     if step.voxels is None or step.voxel_grid is None:
         raise ConfigError(f"loss.voxels is {weight}, but the clips have no labels of voxels.")
-    if not (told := set(class_labels(model))):
+    if not (told := class_labels(model)):
         return
     counts = torch.bincount(step.voxels.flatten().int(), minlength=256).tolist()
     found = {label for label, count in enumerate(counts) if count} - {UNLABELLED, step.voxel_free}
-    if step.voxel_free in told or not found <= told:
+    channels = set(range(len(told)))
+    if step.voxel_free in channels or not found <= channels:
         raise ConfigError(
-            f"loss.voxels: the classes of network {model.name} have the labels {_spans(told)}, but the voxels hold "
-            f"{_spans(found)}, and {step.voxel_free} where they are free; name the classes alike, in the same order."
+            f"loss.voxels: network {model.name} has the class channels {_spans(channels)}, but the voxels hold "
+            f"{_spans(found)}, and {step.voxel_free} where they are free."
         )
 
 
@@ -54,9 +55,9 @@ def voxel_loss(network: Network, scene: Scene, step: Step) -> Tensor:
     if not told:
         return voxel_occupancy(occupancy, labels != step.voxel_free)
     names = sorted(set(told))
-    rank = torch.full((256,), len(names), device=labels.device)
-    rank[torch.tensor(names, device=labels.device)] = torch.arange(len(names), device=labels.device)
-    labels = rank[labels]
+    # Channels that bear one label are one class; all that is no channel is free.
+    rank = [names.index(label) for label in told] + [len(names)] * (256 - len(told))
+    labels = torch.tensor(rank, device=labels.device)[labels]
     centres = torch.as_tensor(step.voxel_grid.centres(), device=labels.device)[kept]
     generator = torch.Generator(labels.device).manual_seed(step.seed)
     drawn = torch.randperm(len(labels), generator=generator, device=labels.device)[:LOVASZ_VOXELS]
