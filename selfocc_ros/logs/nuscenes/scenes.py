@@ -20,7 +20,7 @@ from selfocc_ros.geometry.poses import check_pose, pose
 from selfocc_ros.logs.nuscenes.tables import NuScenesError, Tables, hint
 
 BATCH = 64
-"""Scenes that are read in one pass over the tables; about 1.3 MB each while they are read."""
+"""Scenes that are read in one pass over the tables; about 3.3 MB each while they are read."""
 
 ALL = "all"
 

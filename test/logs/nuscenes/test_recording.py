@@ -15,10 +15,12 @@ import yaml
 from nuscenes_miniature import SIZE, VERSION
 from rosbags.highlevel import AnyReader
 
-from selfocc_ros.geometry.poses import pose
+from selfocc_ros.geometry.poses import invert, pose
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.check import check_bag
 from selfocc_ros.logs.convert import cloud_points, feed
+from selfocc_training.dataset.dataset import Dataset
+from selfocc_training.dataset.prepare import prepare
 
 TOPICS = {
     "CAM_FRONT": "/camera/front/image/compressed",
@@ -53,6 +55,14 @@ def read(folder: Path, *topics: str) -> Iterator[tuple[str, int, Any]]:
     with AnyReader([folder / "bag"]) as reader:
         for connection, receive_ns, data in reader.messages([c for c in reader.connections if c.topic in topics]):
             yield connection.topic, receive_ns, reader.deserialize(data, connection.msgtype)
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    root = tmp_path_factory.mktemp("datasets") / "dataset"
+    prepare([folder / "bag"], root)
+    return Dataset.open(root)
 
 
 def stamp(msg: Any) -> int:
@@ -122,13 +132,7 @@ def test_check_is_content(folder: Path) -> None:
     assert set(report.cameras) == {"front", "front_left", "front_right", "back", "back_left", "back_right"}
 
 
-def test_prepare_makes_a_dataset_of_it(dataroot: Path, folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from selfocc_training.dataset.dataset import Dataset
-    from selfocc_training.dataset.prepare import prepare
-
-    prepare([folder / "bag"], tmp_path / "dataset")
-    dataset = Dataset.open(tmp_path / "dataset")
+def test_prepare_makes_a_dataset_of_it(dataroot: Path, dataset: Dataset) -> None:
     assert len(dataset) == 20
     expected = captures(dataroot, "CAM_BACK_LEFT")[7]
     image = next(image for image in dataset[7].images if image.name == "back_left")
@@ -136,6 +140,23 @@ def test_prepare_makes_a_dataset_of_it(dataroot: Path, folder: Path, tmp_path: P
     np.testing.assert_allclose(
         image.odom_from_camera, matrix(expected["pose"]) @ matrix(expected["mounting"]), atol=1e-6
     )
+
+
+def test_prepare_takes_the_labels_along(dataroot: Path, folder: Path, dataset: Dataset) -> None:
+    lidar = [record for record in captures(dataroot, "LIDAR_TOP") if record["is_key_frame"]]
+    front = [record for record in captures(dataroot, "CAM_FRONT") if record["is_key_frame"]]
+    labelled = [index for index in range(len(dataset)) if dataset.voxels(index) is not None]
+    assert labelled == [0, 5, 10, 15]
+    voxels = dataset.voxels(5)
+    assert voxels is not None
+    assert (voxels.free, voxels.classes[4], voxels.grid.shape) == (17, "car", (200, 200, 16))
+    assert voxels.mask_camera is not None
+    with np.load(folder / "truth" / "voxels" / f"{lidar[1]['timestamp'] * 1000}.npz") as given:
+        np.testing.assert_array_equal(voxels.label, given["label"])
+    # The sample is the front camera's, the labels are the LiDAR's.
+    expected = invert(matrix(front[1]["pose"])) @ matrix(lidar[1]["pose"])
+    assert np.linalg.norm(expected[:3, 3]) > 0.05
+    np.testing.assert_allclose(voxels.base_from_labels, expected, atol=1e-6)
 
 
 def test_labels_become_truth(dataroot: Path, occ3d: Path, folder: Path) -> None:
