@@ -9,7 +9,9 @@ from pathlib import Path
 HELP = """Turn recordings into a training dataset: image files (JPEG bytes untouched), one Parquet index of synchronised
 samples with intrinsics and poses, a split, and a report of what was found, as report.txt and as report.html with
 pictures. A recording is read from the front in constant memory. Stopped at any time, the same command goes on; other
-recordings can be added later. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels.
+recordings can be added later. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels. Where labels lie
+beside a recording (X/truth for X/bag, X_truth for X.mcap or X), they are taken along for evaluation; images, poses and
+splits do not depend on them.
 
 Where the topics are is told by a layout: a preset (town, nuscenes_to_ros2bag, nuscenes2bag, dataset_bridge) or a YAML
 file. Without one it is proposed from the first recording and written to DATASET/layout.yaml, to be looked at, changed
@@ -23,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="DATASET", help="a new folder, or a dataset to add to"
     )
     parser.add_argument("--layout", help="preset or YAML file (default: the dataset's own, or proposed)")
+    parser.add_argument(
+        "--truth", type=Path, metavar="DIR", help="labels of the one recording (default: what lies beside it)"
+    )
     parser.add_argument(
         "--split", choices=["segments", "drives"], default="segments",
         help="keep the end of every drive for validation, or whole drives (default: segments)",
@@ -42,7 +47,12 @@ def run(args: argparse.Namespace) -> int:
     plan = SplitPlan(args.split, args.val_share, args.gap)
     progress = Progress("preparing")
     description = prepare(
-        args.bags, args.out, args.layout, plan, lambda drive, count: progress.tell(f"{drive}, {count} samples")
+        args.bags,
+        args.out,
+        args.layout,
+        plan,
+        lambda drive, count: progress.tell(f"{drive}, {count} samples"),
+        args.truth,
     )
     progress.close()
     if args.json != "-":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.cameras import CameraModel
+from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.sensing.preprocess import preprocess
 from selfocc_training.dataset.clip_labels import class_table, seen_labels, seen_mask, source_pixels
 from selfocc_training.dataset.labels import UNKNOWN, LabelNames
@@ -84,7 +85,7 @@ def assemble_clip(
             surfaces[told.free] = UNKNOWN
             class_maps = pictures.class_maps(surfaces)
         if labels.voxels:
-            voxels, grid = _voxels(dataset, indices, told, table), told.grid.shifted(-dataset.ground_z)
+            voxels, grid = _voxels(dataset, indices, told, table)
     return Clip(
         images,
         np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], 1).astype(np.float32),
@@ -151,8 +152,10 @@ class _Pictures:
         return maps
 
 
-def _voxels(dataset: Dataset, indices: Sequence[int], names: LabelNames, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(T, X, Y, Z) labels in each sample's base frame through ``table`` (256), 255 where a sample has none."""
+def _voxels(
+    dataset: Dataset, indices: Sequence[int], names: LabelNames, table: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], VoxelGrid]:
+    """(T, X, Y, Z) labels through ``table`` (256), 255 where a sample has none, and their grid above the road."""
     if names.grid is None:
         raise ConfigError(f"{dataset.root} has no labels for data.voxel_labels: its labels.yaml has no grid.")
     voxels = np.full((len(indices), *names.grid.shape), UNKNOWN, np.uint8)
@@ -160,4 +163,4 @@ def _voxels(dataset: Dataset, indices: Sequence[int], names: LabelNames, table: 
         found = dataset.voxels(index)
         if found is not None:
             voxels[k] = table[found.in_base()]
-    return voxels
+    return voxels, names.grid.shifted(-dataset.ground_z)

@@ -82,6 +82,7 @@ class DriveState:
         finished: whether its rows are there.
         samples: rows.
         findings: see `Findings.finish`.
+        labels: what was taken of the labels beside the recording, see `import_truth`; empty where there were none.
     """
 
     name: str
@@ -90,6 +91,7 @@ class DriveState:
     finished: bool = False
     samples: int = 0
     findings: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def load(path: Path) -> DriveState:

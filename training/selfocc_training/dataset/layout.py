@@ -64,6 +64,8 @@ class CameraLayout:
         info: topic of CameraInfo; not needed with `intrinsics`.
         frame_id: optical frame, where it is not to be what the images say.
         intrinsics, extrinsics: used instead of CameraInfo and of transforms.
+        mask: picture of the size of the images that is black where the camera sees its own vehicle; in a YAML file its
+            path is relative to the file.
     """
 
     image: str
@@ -71,6 +73,7 @@ class CameraLayout:
     frame_id: str | None = None
     intrinsics: Intrinsics | None = None
     extrinsics: Extrinsics | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Layout:
         cameras: by name. A name with a `*` stands for all cameras whose image topic fits; the `*` in its topics is
             what the names have in its place.
         base_frame, fixed_frame: frames of the vehicle and of its odometry.
+        ground_z: height of the road in the base frame, metres, as the node's parameter.
         stamp: "header", or "receive" where drivers leave header stamps empty.
         max_skew, max_wait: seconds within which images make a sample, and after which it goes without the late ones.
     """
@@ -88,6 +92,7 @@ class Layout:
     cameras: Mapping[str, CameraLayout] = field(default_factory=dict)
     base_frame: str = "base_link"
     fixed_frame: str = "odom"
+    ground_z: float = 0.0
     stamp: str = "header"
     max_skew: float = 0.055
     max_wait: float = 0.2
@@ -129,8 +134,28 @@ class Layout:
         return plain
 
     def fingerprint(self) -> str:
-        """A short hash of everything."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """A short hash of everything that samples depend on: all but the masks and the road."""
+        bare = replace(
+            self, ground_z=0.0, cameras={name: replace(camera, mask=None) for name, camera in self.cameras.items()}
+        )
+        return hashlib.sha256(json.dumps(bare.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def mask_of(self, camera: str) -> Path | None:
+        """The mask of one of a recording's cameras, or None.
+
+        Raises:
+            ConfigError: it is named, but not there; of cameras behind a `*` not all need one.
+        """
+        for name, entry in self.cameras.items():
+            match = re.fullmatch(re.escape(name).replace(r"\*", "(.+)"), camera)
+            if match is None or entry.mask is None:
+                continue
+            path = Path(entry.mask.replace("*", match.group(1) if match.groups() else "*"))
+            if path.is_file():
+                return path
+            if "*" not in entry.mask:
+                raise ConfigError(f"the mask of camera {camera!r} does not exist: {path}.")
+        return None
 
     def resolve(self, topics: Mapping[str, TopicInfo], bag: Path) -> dict[str, CameraLayout]:
         """The cameras that a recording has.
@@ -208,8 +233,23 @@ def load_layout(name_or_path: str) -> Layout:
     Raises:
         ConfigError: there is no such layout, or it is wrong.
     """
-    path = config_path(PRESETS, name_or_path)
-    return Layout.from_dict(read_yaml(path), path.name)
+    return read_layout(config_path(PRESETS, name_or_path))
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout of a YAML file, with masks found from where it lies.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    layout = Layout.from_dict(read_yaml(path), path.name)
+    return replace(
+        layout,
+        cameras={
+            name: replace(camera, mask=str(path.parent / camera.mask)) if camera.mask else camera
+            for name, camera in layout.cameras.items()
+        },
+    )
 
 
 def absolute(topic: str) -> str:

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from selfocc_ros.configuration import read_yaml
 from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
-from selfocc_training.dataset.layout import Layout, load_layout
+from selfocc_training.dataset.extras import masked_share, take_labels, take_masks, with_own_masks
+from selfocc_training.dataset.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.parquet import DatasetError, RowWriter, pyarrow, read_rows, read_table
 from selfocc_training.dataset.proposal import layout_text, propose
 from selfocc_training.dataset.report import write_report
 from selfocc_training.dataset.splits import GAP, TRAIN, VAL, SplitPlan, split_drive, validation_drives
+from selfocc_training.dataset.truth import find_truth
 
 FORMAT, VERSION = "selfocc-dataset", 1
 
@@ -32,7 +33,12 @@ Tell = Callable[[str, int], None]
 
 
 def prepare(
-    bags: Sequence[Path], root: Path, layout: str | None = None, plan: SplitPlan | None = None, tell: Tell | None = None
+    bags: Sequence[Path],
+    root: Path,
+    layout: str | None = None,
+    plan: SplitPlan | None = None,
+    tell: Tell | None = None,
+    truth: Path | None = None,
 ) -> dict[str, Any]:
     """Add recordings to the dataset at `root`, which is made where it is not there yet.
 
@@ -41,6 +47,7 @@ def prepare(
         layout: a preset or a YAML file; None is the dataset's own, or one that is proposed from the first recording.
         plan: how to split; it can differ from one call to the next.
         tell: told of progress.
+        truth: folder of labels of the one recording; None is the one that lies beside each, if there is one.
 
     Returns:
         The content of `dataset.json`.
@@ -49,8 +56,10 @@ def prepare(
         SelfOccError: bad input, an unusable recording, a foreign folder, a full disk; in one sentence.
     """
     pyarrow()
+    if truth is not None and len(bags) != 1:
+        raise DatasetError(f"{truth} is the truth of one recording, but {len(bags)} were given: prepare it by itself")
     try:
-        return _prepare(bags, root, layout, plan or SplitPlan(), tell)
+        return _prepare(bags, root, layout, plan or SplitPlan(), tell, truth)
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else (error.strerror or str(error))
@@ -82,7 +91,7 @@ def drive_states(root: Path) -> list[DriveState]:
 
 
 def _prepare(
-    bags: Sequence[Path], root: Path, layout: str | None, plan: SplitPlan, tell: Tell | None
+    bags: Sequence[Path], root: Path, layout: str | None, plan: SplitPlan, tell: Tell | None, truth: Path | None
 ) -> dict[str, Any]:
     sources = {bag: Source.of(bag) for bag in bags}
     _claim(root)
@@ -96,10 +105,12 @@ def _prepare(
             name = state.name
             progress = (lambda count, name=name: tell(name, count)) if tell is not None else None
             state = prepare_drive(root, state, bag, chosen, progress)
+        take_labels(root, state, bag, chosen, truth or find_truth(bag))
         states[source.fingerprint] = state
     finished = sorted((state for state in states.values() if state.finished), key=lambda state: state.name)
+    take_masks(root, finished, chosen)
     splits = _write_index(root, finished, plan)
-    description = _description(finished, chosen, plan, splits)
+    description = _description(root, finished, chosen, plan, splits)
     _write_json(root / "dataset.json", description)
     write_report(root, description, finished)
     return description
@@ -126,7 +137,7 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layou
     if asked is not None:
         layout, origin = load_layout(asked), f"given as {asked}"
     elif path.exists():
-        layout = Layout.from_dict(read_yaml(path), str(path))
+        layout = read_layout(path)
     else:
         layout, origin = propose(bags[0]), f"proposed from the topics of {bags[0].name}"
     for state in drive_states(root):
@@ -139,7 +150,7 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layou
         shutil.rmtree(root / "images" / state.name, ignore_errors=True)
         (root / "drives" / f"{state.name}.json").unlink()
     if origin is not None:
-        path.write_text(layout_text(layout, origin), encoding="utf-8")
+        path.write_text(layout_text(with_own_masks(layout), origin), encoding="utf-8")
     return layout
 
 
@@ -173,13 +184,14 @@ def _write_index(root: Path, states: Sequence[DriveState], plan: SplitPlan) -> d
 
 
 def _description(
-    states: Sequence[DriveState], layout: Layout, plan: SplitPlan, splits: dict[str, Counter[str]]
+    root: Path, states: Sequence[DriveState], layout: Layout, plan: SplitPlan, splits: dict[str, Counter[str]]
 ) -> dict[str, Any]:
     """The content of `dataset.json`."""
     cameras: dict[str, dict[str, Any]] = {}
     for state in states:
         for name, found in state.findings["cameras"].items():
-            cameras.setdefault(name, {"size": found["size"], "lens": found["lens"], "frame_id": found["frame_id"]})
+            told = {"size": found["size"], "lens": found["lens"], "frame_id": found["frame_id"]}
+            cameras.setdefault(name, told | {"masked_share": masked_share(root, name)})
     drives = [
         {
             "name": state.name,
@@ -197,6 +209,7 @@ def _description(
         "complete": True,
         "base_frame": layout.base_frame,
         "fixed_frame": layout.fixed_frame,
+        "ground_z": layout.ground_z,
         "layout": layout.fingerprint(),
         "cameras": cameras,
         "samples": sum(state.samples for state in states),

@@ -50,13 +50,13 @@ def report_text(description: Mapping[str, Any], states: Sequence[DriveState]) ->
             cells = dict(zip(_COLUMNS, _camera_cells(camera), strict=True))
             lines.append(f"  camera {name}: {camera['topic']}")
             lines.append("    " + ", ".join(f"{title} {value}" for title, value in cells.items()))
-        lines += [f"  {sentence}" for sentence in remarks(state, drive, description["split"])]
+        lines += [f"  {sentence}" for sentence in remarks(state, drive, description)]
     return "\n".join(lines) + "\n"
 
 
-def remarks(state: DriveState, drive: Mapping[str, Any], split: Mapping[str, Any]) -> list[str]:
+def remarks(state: DriveState, drive: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
     """Sentences about what a drive offers and lacks, the worst first within each topic."""
-    found = state.findings
+    found, split = state.findings, description["split"]
     said = []
     if found["damage"]:
         said.append(str(found["damage"]))
@@ -81,10 +81,27 @@ def remarks(state: DriveState, drive: Mapping[str, Any], split: Mapping[str, Any
     said += [str(note) for note in found["notes"]]
     for name, camera in found["cameras"].items():
         said += [f"camera {name}: {text}" for text in (*camera["problems"], *camera["notes"], *_light(camera))]
+        masked = description["cameras"][name]["masked_share"]
+        if masked is not None:
+            said.append(f"camera {name}: its mask takes {masked:.1%} of the image for its own vehicle")
     said += [f"not used: {topic} ({why})" for topic, why in found["unused_images"].items()]
     if split["by"] == "segments" and split["val_share"] and not drive["splits"]["val"]:
         said.append(f"too short to be split with a gap of {split['gap_m']:g} m: all of it trains")
-    return said
+    return said + _labels(state)
+
+
+def _labels(state: DriveState) -> list[str]:
+    """What was taken of the labels beside a recording."""
+    taken = state.labels
+    if not taken:
+        return []
+    unused = f"; {taken['unused']} belong to no sample or image" if taken["unused"] else ""
+    sentence = (
+        f"labels of {taken['folder']}: voxels for {taken['voxels']} of {state.samples} samples (at most "
+        f"{taken['worst_ms']:.0f} ms away), {_count(taken['class_maps'], 'class map')}, "
+        f"{_count(taken['depth_maps'], 'depth map')}{unused}"
+    )
+    return [sentence]
 
 
 _COLUMNS = (
@@ -172,7 +189,7 @@ def _report_html(root: Path, description: Mapping[str, Any], states: Sequence[Dr
             for name, camera in cameras.items()
         )
         parts.append(f"<table><tr>{head}</tr>{body}</table>")
-        said = "".join(f"<li>{text(sentence)}</li>" for sentence in remarks(state, drive, description["split"]))
+        said = "".join(f"<li>{text(sentence)}</li>" for sentence in remarks(state, drive, description))
         parts.append(f"<ul>{said}</ul>")
         parts.append(_thumbnails(root, state.name, list(cameras), moments))
     return "\n".join([*parts, "</body></html>"]) + "\n"
