@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfocc_training.config import DataConfig
+    from selfocc_ros.model.families import Network
+    from selfocc_training.config import DataConfig, TrainConfig
+    from selfocc_training.fit.processes import Processes
     from selfocc_training.town_clips import Clip
 
 HELP = """Train a network without labels: images and poses of drives are the only supervision. The drives are those of a
 dataset that `selfocc prepare` made, or go through synthetic towns. Towns are rendered first (kept under OUT/clips; a
 second run reuses them), and training drives choose the occupancy thresholds at the end; with a dataset these stay as
-they were. Writes OUT/<model>.safetensors. Interrupted, the same command goes on from the last saved step."""
+they were. Writes OUT/<model>.safetensors, and while it runs OUT/curve.jsonl and OUT/tensorboard. Ctrl-C saves and
+stops; after any interruption the same command goes on from the last saved step. Trains on a GPU where there is one;
+`--devices 8` on eight, and under `torchrun` on as many machines as there are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,35 +36,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="train for this many steps instead of the configured number")
     parser.add_argument("--workers", type=int, default=2, help="processes that render drives (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="seed of weights and steps instead of the configured one")
+    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="GPUs (or CPU processes) of this machine to train on (default: 1)"
+    )
+    parser.add_argument(
+        "--nodes", type=int, default=1, help="machines to train on (default: 1); torchrun tells its own"
+    )
     parser.add_argument("--json", help="write what was done and reached to this file ('-': standard output)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; returns 0."""
+    """Train; returns 0, or 128 and the signal's number where one stopped it."""
+    from selfocc_training.config import load_train_config
+    from selfocc_training.fit.interruption import TrainingStopped
+    from selfocc_training.fit.processes import end_processes, start_processes
+    from selfocc_training.trainer import TrainingError, check_clip_size
+
+    config = load_train_config(args.config, steps=args.steps, seed=args.seed, dataset=args.data)
+    check_clip_size(config)
+    processes = start_processes(args.device, args.devices, args.nodes)
+    first = processes.global_rank == 0
+    try:
+        _train(args, config, processes)
+    except TrainingStopped as stopped:
+        if first:
+            print(
+                f"\nselfocc: stopped after step {stopped.step} of {config.steps}, saved in {stopped.path}; "
+                "the same command goes on from there.",
+                file=sys.stderr,
+            )
+        return 128 + stopped.signum
+    except TrainingError:
+        if first:
+            raise
+        return 2  # the first process tells what all have found
+    finally:
+        end_processes(processes)
+    return 0
+
+
+def _train(args: argparse.Namespace, config: TrainConfig, processes: Processes) -> None:
+    from selfocc_ros.cli.step_progress import StepProgress
+    from selfocc_training.trainer import Trainer
+
+    began = time.monotonic()
+    if config.data.dataset:
+        clips, source = _recorded_clips(config)
+    else:
+        clips, source = _town_clips(config.data, args.out / "clips", args.workers, processes.local_rank == 0)
+    trainer = Trainer(config, clips, args.out, processes)
+    if processes.global_rank != 0:
+        trainer.run(config.steps)
+        return
+    progress = StepProgress(trainer.step, config.steps)
+    try:
+        model = trainer.run(config.steps, progress)
+    finally:
+        progress.close()
+    record = {"steps": trainer.step, "seconds": time.monotonic() - began}
+    _finish(args, config, model, source, record)
+
+
+def _finish(
+    args: argparse.Namespace, config: TrainConfig, model: Network, source: str, record: dict[str, float]
+) -> None:
+    """Choose thresholds where there is truth to choose by, write the checkpoint, and ``record`` with its scores."""
     from selfocc_ros import __version__
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.configuration import to_mapping
     from selfocc_ros.model.checkpoint import save_checkpoint
-    from selfocc_training.config import load_train_config
     from selfocc_training.decision import decide_on_towns
     from selfocc_training.start import describe_start
-    from selfocc_training.trainer import Trainer, check_clip_size
 
-    config = load_train_config(args.config, steps=args.steps, seed=args.seed, dataset=args.data)
-    check_clip_size(config)
-    began = time.monotonic()
-    if config.data.dataset:
-        clips, source = _recorded_clips(config.data)
-    else:
-        clips, source = _town_clips(config.data, args.out / "clips", args.workers)
-    trainer = Trainer(config, clips, args.out)
-
-    def progress(step: int, terms: dict[str, float], left_s: float) -> None:
-        if step % 10 == 0:
-            text = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-            _status(f"step {step}/{config.steps}  {text}  {left_s / 60:.1f} min left")
-
-    model = trainer.run(config.steps, progress)
     decided, reached = model.config, dict[str, float]()
     if not config.data.dataset:  # recordings hold no truth to choose by
         _status("choosing the occupancy thresholds on training drives")
@@ -71,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         "version": __version__,
         "data": source,
         **({"start": describe_start(config.start)} if config.start else {}),
-        "steps": trainer.step,
+        "steps": record["steps"],
         "config": to_mapping(config),
     }
     path = args.out / f"{Path(config.model).stem}.safetensors"
@@ -80,39 +128,46 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{path}: {model.parameter_count} parameters, {path.stat().st_size / 1e6:.2f} MB")
     print(json.dumps(scores))
     if args.json:
-        record = {"checkpoint": str(path), "steps": trainer.step, "seconds": time.monotonic() - began, **scores}
-        write_json(args.json, record)
-    return 0
+        write_json(args.json, {"checkpoint": str(path), **record, **scores})
 
 
-def _recorded_clips(data: DataConfig) -> tuple[Sequence[Clip], str]:
+def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     """Clips of a prepared dataset, and what they are in words."""
+    from selfocc_ros.model.families import class_names
     from selfocc_training.dataset.clips import DatasetClips
     from selfocc_training.dataset.dataset import Dataset
+    from selfocc_training.trainer import trained_config
 
-    clips = DatasetClips(Dataset.open(data.dataset), data)
+    data = config.data
+    clips = DatasetClips(Dataset.open(data.dataset), data, classes=class_names(trained_config(config)))
     if clips.left_out:
         short = ", ".join(f"{drive} ({metres:.1f} m)" for drive, metres in clips.left_out.items())
         _status(f"too short to train on, left out: {short}")
     return clips, f"dataset {data.dataset}: {len(clips)} clips of {', '.join(clips.drives)}"
 
 
-def _town_clips(data: DataConfig, folder: Path, workers: int) -> tuple[Sequence[Clip], str]:
-    """Clips of town drives, and what they are in words."""
+def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> tuple[Sequence[Clip], str]:
+    """Clips of town drives, and what they are in words; one process of each machine ``renders``, the others wait."""
     from selfocc_ros.configuration import ConfigError
-    from selfocc_training.town_clips import load_clip, make_clips
+    from selfocc_training.town_clips import clip_path, load_clip, make_clips
 
     seeds = _seeds(data)
     if not seeds:
         raise ConfigError("there is nothing to train on: data.seeds is 0; name a prepared dataset with --data DATASET.")
-    paths = make_clips(
-        folder,
-        seeds,
-        data.clips_per_seed,
-        data.clip,
-        workers,
-        lambda done, total: _status(f"rendering drives {done}/{total}"),
-    )
+    plan = data.town_plan()
+    paths = [clip_path(folder, seed, index, plan) for index in range(data.clips_per_seed) for seed in seeds]
+    if renders:
+        make_clips(
+            folder,
+            seeds,
+            data.clips_per_seed,
+            plan,
+            workers,
+            lambda done, total: _status(f"rendering drives {done}/{total}"),
+        )
+    # Not a barrier, whose patience ends long before so many drives are rendered.
+    while not all(path.is_file() for path in paths):
+        time.sleep(1.0)
     return [load_clip(path) for path in paths], f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
 
 

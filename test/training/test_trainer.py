@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
 from selfocc_ros.town.truth import render_frame, stamp_of
 from selfocc_training.config import DataConfig, LossConfig, TrainConfig, load_train_config
+from selfocc_training.fit.interruption import TrainingStopped
+from selfocc_training.fit.state import StateError
 from selfocc_training.objective import training_losses
 from selfocc_training.steps import draw_step
 from selfocc_training.town_clips import Clip
 from selfocc_training.town_evaluation import encode_sample
-from selfocc_training.trainer import Trainer, TrainingError, check_clip_size, learning_rate
+from selfocc_training.trainer import STATE, Trainer, TrainingError, check_clip_size, learning_rate
 
 RIG = load_rig("front1")
 
@@ -96,7 +100,7 @@ def test_resume_is_just_a_step_number(config: TrainConfig, ground_clip: Clip, tm
     assert second.step == 4
     second.run(8)
     for a, b in zip(straight.average.parameters(), second.average.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
+        assert torch.equal(a, b)
 
 
 def test_a_tpv_resumes_exactly_though_it_drops_out(tpv: TrainConfig, ground_clip: Clip, tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_a_tpv_resumes_exactly_though_it_drops_out(tpv: TrainConfig, ground_clip
     assert resumed.step == 2
     resumed.run(3)
     for name, value in straight.average.state_dict().items():
-        assert torch.allclose(value, resumed.average.state_dict()[name], atol=1e-6), name
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
 def test_a_trained_tpv_travels_in_its_checkpoint_and_predicts(
@@ -197,13 +201,72 @@ def test_the_curve_is_kept(config: TrainConfig, ground_clip: Clip, tmp_path: Pat
     assert rows[0]["reprojection"] > 0
 
 
-def test_a_broken_value_names_step_and_term(config: TrainConfig, ground_clip: Clip) -> None:
-    trainer = Trainer(config, [ground_clip])
+def test_a_broken_value_names_step_term_and_sample_and_leaves_the_saved_state(
+    config: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    Trainer(config, [ground_clip], tmp_path).run(1)
+    saved = (tmp_path / STATE).read_bytes()
+    trainer = Trainer(dataclasses.replace(config, save_every=1), [ground_clip], tmp_path)
     model: Any = trainer.model
     with torch.no_grad():
         model.colour.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="step 0: the rgb loss is nan"):
+    with pytest.raises(TrainingError, match=r"step 1: the rgb loss is nan in clip 0, frame \d, cameras? \d"):
+        trainer.run(3)
+    assert (tmp_path / STATE).read_bytes() == saved
+    assert sorted(path.name for path in tmp_path.glob("state*")) == [STATE]
+
+
+def test_a_broken_gradient_stops_before_the_weights_are_touched(config: TrainConfig, ground_clip: Clip) -> None:
+    trainer = Trainer(config, [ground_clip])
+    trainer.model.log_sharpness.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: value.clone() for name, value in trainer.average.state_dict().items()}
+    with pytest.raises(TrainingError, match="step 0: the gradient is not finite, with all losses finite, in clip 0"):
         trainer.run(1)
+    assert trainer.step == 0
+    assert all(torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
+
+
+def test_another_run_is_not_gone_on_from(
+    config: TrainConfig, tpv: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    Trainer(config, [ground_clip], tmp_path).run(1)
+    with pytest.raises(StateError, match=r"state\.pt is of a run with seed 0, not 1; choose another folder"):
+        Trainer(dataclasses.replace(config, seed=1), [ground_clip], tmp_path)
+    with pytest.raises(StateError, match=r"state\.pt is of another network than small_tpv"):
+        Trainer(tpv, [ground_clip], tmp_path)
+    (tmp_path / STATE).write_bytes(b"not a state")
+    with pytest.raises(StateError, match=r"state\.pt cannot be read as the state of a run"):
+        Trainer(config, [ground_clip], tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_resume_ends_where_the_straight_run_does(
+    config: TrainConfig, ground_clip: Clip, tmp_path: Path, signum: signal.Signals
+) -> None:
+    straight = Trainer(config, [ground_clip]).run(5)
+
+    def stop(step: int, _terms: dict[str, float], _left_s: float) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signum)
+
+    before = signal.getsignal(signum)
+    with pytest.raises(TrainingStopped, match="stopped after step 3") as stopped:
+        Trainer(config, [ground_clip], tmp_path).run(5, stop)
+    assert stopped.value.signum == signum
+    assert signal.getsignal(signum) is before
+    resumed = Trainer(config, [ground_clip], tmp_path)
+    assert resumed.step == 3
+    resumed.run(5)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_pictures_go_to_tensorboard(config: TrainConfig, ground_clip: Clip, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    Trainer(dataclasses.replace(config, picture_every=2, log_every=1), [ground_clip], tmp_path).run(2)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(events.Tags()["images"]) == {"views", "birds_eye"}
+    assert [event.step for event in events.Scalars("train/reprojection")] == [1, 2]
 
 
 def test_learning_rate_warms_up_and_decays(config: TrainConfig) -> None:

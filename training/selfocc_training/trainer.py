@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.errors import SelfOccError
@@ -21,10 +20,17 @@ from selfocc_ros.model.config import load_model_config
 from selfocc_ros.model.families import AnyConfig, Network, build_network
 from selfocc_ros.model.image_backbone import ImageBackbone
 from selfocc_ros.model.planes.config import CORRECTED, PlaneConfig
-from selfocc_training.config import TrainConfig
+from selfocc_training.config import LossConfig, TrainConfig
+from selfocc_training.fit.interruption import StopRequest, TrainingStopped, stop_requests
+from selfocc_training.fit.loader import StepLoader, moved
+from selfocc_training.fit.preview import preview
+from selfocc_training.fit.processes import OneProcess, Processes, gathered
+from selfocc_training.fit.record import Record
+from selfocc_training.fit.state import StateError, load_state, save_state
+from selfocc_training.fit.where import where
 from selfocc_training.objective import total_loss, training_losses
 from selfocc_training.start import load_start, with_start
-from selfocc_training.steps import draw_step
+from selfocc_training.steps import Step, draw_step
 from selfocc_training.town_clips import Clip
 
 STATE = "state.pt"
@@ -33,7 +39,7 @@ PRETRAINED_RATE = 0.1
 
 
 class TrainingError(SelfOccError, RuntimeError):
-    """Training cannot go on; the sentence names the step and the term."""
+    """Training cannot go on; the sentence names the step, the term and the sample."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -78,12 +84,50 @@ def _check_size(model: AnyConfig, width: int, height: int, found: str) -> None:
         )
 
 
-class Trainer:
-    """Holds the network, its moving average and the optimiser; every step follows from (seed, step)."""
+class Objective(nn.Module):
+    """The losses of one scene as a module, so that whatever averages gradients sees one call of the network."""
 
-    def __init__(self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None) -> None:
+    def __init__(self, model: Network, config: LossConfig, bfloat16: bool) -> None:
+        super().__init__()
+        self.model, self._config, self._bfloat16 = model, config, bfloat16
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """Unweighted terms, and their weighted sum as ``loss``."""
+        terms = training_losses(self.model, step, self._config, self._bfloat16)
+        return {**terms, "loss": total_loss(terms, self._config)}
+
+
+class Trainer:
+    """Holds the network, its moving average and the optimiser; every step follows from (seed, step, scene).
+
+    Several processes, each with ``scenes_per_step`` scenes of its own, do what one would do with as many scenes as they
+    have together. The first of them alone writes.
+
+    Attributes:
+        model: the network that learns.
+        average: moving average of its weights, which is what is kept in the end.
+        optimiser: AdamW.
+        step: steps that are done.
+    """
+
+    def __init__(
+        self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None, processes: Processes | None = None
+    ) -> None:
+        """Begin, or go on from the state that lies in ``out``.
+
+        Args:
+            config: the run.
+            clips: what steps are drawn from.
+            out: folder of state, curve and TensorBoard files; None keeps nothing.
+            processes: of ``start_processes``; None is this one on the CPU.
+
+        Raises:
+            ConfigError: the network cannot be trained as configured, or takes images of another size.
+            StateError: the state in ``out`` is damaged or of another run.
+        """
         torch.manual_seed(config.seed)
         self.config, self.clips, self.out = config, clips, out
+        self._processes: Processes = processes or OneProcess()
         model_config = trained_config(config)
         # One clip stands for all, which are made of one size: others may not have been read yet.
         height, width = clips[0].images.shape[-2:]
@@ -95,36 +139,67 @@ class Trainer:
         elif not resumes:
             self.model.load_pretrained()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = build_network(model_config)
+        self.average = build_network(model_config).to(self._processes.device).eval()
         self.average.load_state_dict(self.model.state_dict())
+        self._objective = self._processes.setup_module(Objective(self.model, config.loss, config.bfloat16))
         self.optimiser = torch.optim.AdamW(
             list(self._parameter_groups()), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
         if out is not None and resumes:
             self._resume(out / STATE)
+        self._check_agreement()
 
     def run(self, until: int, progress: Callable[[int, dict[str, float], float], None] | None = None) -> Network:
         """Train up to step ``until``; returns the moving average of the weights, ready for use.
 
+        Args:
+            until: steps that are done in the end.
+            progress: called after each step with its number, the terms (mean over the scenes of all processes) and the
+                seconds left.
+
         Raises:
-            TrainingError: if a loss term stops being finite.
+            TrainingError: a loss term or the gradient is not finite; what is saved is the state before.
+            TrainingStopped: SIGINT or SIGTERM came, to this process or another; the state is saved.
         """
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
+        record = self._record()
+        loader = StepLoader(self._draw, self.step, until, self.config.steps_ahead)
         began, first = time.monotonic(), self.step
-        while self.step < until:
-            terms = self._one_step()
-            self.step += 1
-            if progress is not None:
-                pace = (time.monotonic() - began) / (self.step - first)
-                progress(self.step, terms, pace * (until - self.step))
-            if self.out is not None:
-                if self.step % 20 == 0:
-                    self._log(self.out / "curve.jsonl", terms)
-                if self.step % 250 == 0 or self.step == until:
-                    self._save(self.out / STATE)
+        try:
+            with stop_requests(self.out is not None) as stop:
+                while self.step < until:
+                    terms, stopping = self._one_step(loader.take(), stop)
+                    self.step += 1
+                    if progress is not None:
+                        pace = (time.monotonic() - began) / (self.step - first)
+                        progress(self.step, terms, pace * (until - self.step))
+                    if record is not None:
+                        self._keep(record, terms, stopping or self.step == until)
+                    if stopping and self.out is not None:
+                        raise TrainingStopped(self.step, self.out / STATE, stop.signum)
+        finally:
+            loader.close()
+            if record is not None:
+                record.close()
         return self.average.eval()
+
+    def _record(self) -> Record | None:
+        if self.out is None or self._processes.global_rank != 0:
+            return None
+        self.out.mkdir(parents=True, exist_ok=True)
+        return Record(self.out, self.step)
+
+    def _keep(self, record: Record, terms: dict[str, float], last: bool) -> None:
+        """Log, save and picture what is due after this step."""
+        if self.step % self.config.log_every == 0:
+            record.scalars(self.step, terms)
+        if self.out is not None and (last or self.step % self.config.save_every == 0):
+            self._save(self.out / STATE)
+        if record.takes_pictures and self.config.picture_every and self.step % self.config.picture_every == 0:
+            # The same moment each time, whole and as it was, so that pictures can be compared.
+            data = dataclasses.replace(self.config.data, mirror=False, drop_cameras=0, anchor_views=0)
+            step = draw_step(self.clips, 0, self.config.seed, data)
+            record.pictures(self.step, preview(self.average, self._placed(step)))
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
         sharpness = self.model.log_sharpness
@@ -137,28 +212,60 @@ class Trainer:
         if slow:
             yield {"params": [p for p in learnt if id(p) in slow], "scale": PRETRAINED_RATE}
 
-    def _one_step(self) -> dict[str, float]:
+    def _scenes(self) -> range:
+        """Numbers of the scenes that this process draws of a step."""
+        count = self.config.scenes_per_step
+        return range(self._processes.global_rank * count, (self._processes.global_rank + 1) * count)
+
+    def _draw(self, number: int) -> list[Step]:
         config = self.config
+        return [self._placed(draw_step(self.clips, number, config.seed, config.data, n)) for n in self._scenes()]
+
+    def _placed(self, step: Step) -> Step:
+        return moved(step, self._processes.device, self.model.log_sharpness.dtype)
+
+    def _one_step(self, scenes: list[Step], stop: StopRequest) -> tuple[dict[str, float], bool]:
+        """One update; returns the terms, and whether some process was asked to stop."""
+        config, processes = self.config, self._processes
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, config) * group["scale"]
-        # Dropout draws from the running generator; sown anew, a step is the same after a resume.
-        torch.manual_seed(int(np.random.SeedSequence((config.seed, self.step)).generate_state(1)[0]))
         self.optimiser.zero_grad(set_to_none=True)
-        values: dict[str, float] = {}
-        for scene in range(config.scenes_per_step):
-            drawn = draw_step(self.clips, self.step, config.seed, config.data, scene)
-            terms = training_losses(self.model, drawn, config.loss, config.bfloat16)
-            for name, value in terms.items():
-                if not torch.isfinite(value):
-                    raise TrainingError(f"step {self.step}: the {name} loss is {value.item()}; training stopped.")
-                values[name] = values.get(name, 0.0) + value.item() / config.scenes_per_step
-            torch.autograd.backward(total_loss(terms, config.loss) / config.scenes_per_step)
+        found: list[dict[str, Tensor]] = []
+        for number, scene in zip(self._scenes(), scenes, strict=True):
+            # Dropout draws from the running generator; sown anew, a scene is the same after a resume and anywhere.
+            torch.manual_seed(_dropout_seed(config.seed, self.step, number))
+            with processes.no_backward_sync(self._objective, enabled=scene is not scenes[-1]):
+                terms = self._objective(scene)
+                processes.backward(terms["loss"] / len(scenes))
+            found.append({name: value.detach() for name, value in terms.items()})
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        means = [torch.stack([terms[name] for terms in found]).mean() for name in found[0]]
+        asked = norm.new_tensor(float(bool(stop)))
+        # One look at the device for all figures, and for all processes the same, so that they go on or stop together.
+        *told, gradient, asks = processes.all_reduce(torch.stack([*(m.to(norm) for m in means), norm, asked])).tolist()
+        values = dict(zip(found[0], told, strict=True))
+        if not all(math.isfinite(value) for value in (*told, gradient)):
+            raise TrainingError(self._broken(scenes, found))
         self.optimiser.step()
         self._update_average()
-        values["gradient_norm"] = norm.item()
+        values["gradient_norm"] = gradient
         values["sharpness"] = math.exp(10 * self.model.log_sharpness.item())
-        return values
+        return values, asks > 0
+
+    def _broken(self, scenes: list[Step], found: list[dict[str, Tensor]]) -> str:
+        """Which terms of which scenes are not finite, of all processes."""
+        words = [
+            f"the {name} loss is {value.item()} {where(self.clips, scene.sample)}"
+            for scene, terms in zip(scenes, found, strict=True)
+            for name, value in terms.items()
+            if name != "loss" and not torch.isfinite(value)
+        ]
+        all_words = [text for text in gathered(self._processes, "; ".join(words)) if text]
+        if not all_words:
+            words = [where(self.clips, scene.sample) for scene in scenes]
+            drawn = "; ".join(gathered(self._processes, "; ".join(words)))
+            all_words = [f"the gradient is not finite, with all losses finite, {drawn}"]
+        return f"step {self.step}: {'; '.join(all_words)}; training stopped, the last saved state is as it was."
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -171,24 +278,42 @@ class Trainer:
             else:  # what batch norm counts
                 value.copy_(mine[name])
 
-    def _log(self, path: Path, terms: dict[str, float]) -> None:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": self.step, **{k: round(v, 6) for k, v in terms.items()}}) + "\n")
-
     def _save(self, path: Path) -> None:
-        part = path.with_suffix(".part")
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        torch.save(state, part)
-        part.replace(path)
+        save_state(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "seed": self.config.seed,
+            },
+        )
 
     def _resume(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        state = load_state(path)
+        seed = state.get("seed", self.config.seed)
+        if seed != self.config.seed:
+            raise StateError(f"{path} is of a run with seed {seed}, not {self.config.seed}; choose another folder.")
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            name = self.model.config.name
+            raise StateError(f"{path} is of another network than {name}; choose another folder.") from error
         self.step = state["step"]
+
+    def _check_agreement(self) -> None:
+        """All processes must go on from one step: state is written by the first and read by all."""
+        mine = torch.tensor(float(self.step), device=self._processes.device)
+        if self._processes.all_reduce(mine).item() != self.step:
+            raise StateError(
+                f"processes found different states in {self.out}: process {self._processes.global_rank} goes on from "
+                f"step {self.step}; the folder must be the same for all, on a file system that they share."
+            )
+
+
+def _dropout_seed(seed: int, step: int, scene: int) -> int:
+    entropy = (seed, step, scene) if scene else (seed, step)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])

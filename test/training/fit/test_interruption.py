@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals: the first asks, the second insists."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from selfocc_training.fit.interruption import stop_requests
+
+
+def test_the_first_ctrl_c_asks_and_the_second_insists() -> None:
+    with stop_requests(True) as stop:
+        assert not stop
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop
+        assert stop.signum == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_stay_whose_they_are_outside_the_main_thread_and_where_nothing_is_saved() -> None:
+    handlers = []
+
+    def inside(enabled: bool) -> None:
+        with stop_requests(enabled):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    inside(False)
+    thread = threading.Thread(target=inside, args=(True,))
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)] * 2
