@@ -18,6 +18,15 @@ and a network knows best what is near. Images and poses are all that is used. Vo
 to DATASET/voxels, of training clips (`selfocc train` keeps them in OUT/clips) beside each clip; stopped, the same
 command goes on. `data: {voxel_labels: true}` and `loss: {voxels: ...}` train with them; see docs/distillation.md."""
 
+PARAMETERS = {
+    "reach": "metres before and after a sample from which volumes are fused",
+    "spacing": "metres between volumes that are fused",
+    "decay": "metres from a viewpoint over which its weight falls to 1/e",
+    "clamp": "metres to which signed distances are clamped",
+    "disagreement": "metres of spread between viewpoints above which a voxel is unknown",
+    "trust": "metres within which what a sample alone calls occupied is unknown, not free",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc distil`."""
@@ -28,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="which samples of the dataset (default: %(default)s)")
     parser.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the vehicle's frame, metres")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
-    for name, meaning in (
-        ("reach", "metres before and after a sample from which volumes are fused"),
-        ("spacing", "metres between volumes that are fused"),
-        ("decay", "metres from a viewpoint over which its weight falls to 1/e"),
-        ("clamp", "metres to which signed distances are clamped"),
-        ("disagreement", "metres of spread between viewpoints above which a voxel is unknown"),
-    ):
+    for name, meaning in PARAMETERS.items():
         parser.add_argument(f"--{name}", type=float, metavar="M", help=f"{meaning} (default: see docs/distillation.md)")
     parser.add_argument("--overwrite", action="store_true", help="replace distilled labels that are there")
     parser.add_argument("--json", help="write counts and timings to this file ('-': standard output, not the words)")
@@ -50,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_training.distil.teacher import Teacher
     from selfocc_training.start import start_path
 
-    given = {f"{name}_m": getattr(args, name) for name in ("reach", "spacing", "decay", "clamp", "disagreement")}
+    given = {
+        f"{name}_m": getattr(args, name) for name in ("reach", "spacing", "decay", "clamp", "disagreement", "trust")
+    }
     config = FusionConfig(**{name: value for name, value in given.items() if value is not None})
     checkpoint = start_path(args.checkpoint)
     model, _ = load_checkpoint(checkpoint)

@@ -55,9 +55,10 @@ def test_each_moment_is_fused_of_what_is_within_reach_and_of_itself() -> None:
     travelled = [0.5 * number for number in range(40)]
     teacher = CountingTeacher()
     most = 0
-    for index, fused in fused_drive(cast("Teacher", teacher), moments(travelled), config):
+    for index, own, fused in fused_drive(cast("Teacher", teacher), moments(travelled), config):
         sources = {n for n in range(0, 40, 2) if abs(travelled[n] - travelled[index]) <= 2.5} | {index}
         assert fused.distances[4, 4, 1].item() == pytest.approx(0.01 * np.mean(list(sources)), abs=1e-3)
+        assert own.distances[4, 4, 1].item() == pytest.approx(0.01 * index, abs=1e-3)
         most = max(most, len(teacher.alive))
     assert most <= 2 * 2.5 / 1.0 + 2
     # Every second one is a source and seen once; the others are seen once too, for themselves.
@@ -68,13 +69,13 @@ def test_only_what_is_wanted_is_looked_for() -> None:
     config = FusionConfig(reach_m=1.0, spacing_m=1.0)
     teacher = CountingTeacher()
     found = fused_drive(cast("Teacher", teacher), moments([float(n) for n in range(100)]), config, [50, 90])
-    assert [index for index, _ in found] == [50, 90]
+    assert [index for index, _, _ in found] == [50, 90]
     assert sorted(teacher.looks) == [49, 50, 51, 89, 90, 91]
 
 
 def test_a_vehicle_that_stands_is_seen_at_its_own_time() -> None:
     config = FusionConfig(spacing_m=1.0, decay_m=1e6)
     teacher = CountingTeacher()
-    *_, (index, fused) = fused_drive(cast("Teacher", teacher), moments([0.0] * 5), config)
+    *_, (index, _, fused) = fused_drive(cast("Teacher", teacher), moments([0.0] * 5), config)
     assert index == 4
     assert fused.distances[4, 4, 1].item() == pytest.approx(0.02, abs=1e-3)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,12 @@ def viewpoint(
 ) -> Viewpoint:
     seen = np.ones(GRID.shape, np.bool_) if seen is None else seen
     return Viewpoint.of(distances, seen, np.eye(4) if pose is None else pose, 0.0, CONFIG.clamp_m)
+
+
+def labels_of(views: list[Viewpoint], own: int = 0, rule: DecisionConfig = RULE, **changes: float) -> NDArray[np.uint8]:
+    """Labels of the frame that ``views`` have in common, which is that of the viewpoint ``own``."""
+    config = dataclasses.replace(CONFIG, **changes)
+    return voxel_labels(fuse(np.eye(4), views, GRID, config), views[own].distances, GRID, rule, config)
 
 
 def wall(pose: NDArray[np.float64]) -> torch.Tensor:
@@ -81,8 +89,7 @@ def test_what_is_seen_counts_and_what_nobody_saw_is_unknown() -> None:
     neither = left.copy()
     neither[:, :4] = True
     views = [viewpoint(torch.full(NODES, 1.0), seen=left), viewpoint(torch.full(NODES, -1.0), seen=~neither)]
-    fused = fuse(np.eye(4), views, GRID, CONFIG)
-    labels = voxel_labels(fused, RULE, CONFIG.disagreement_m)
+    labels = labels_of(views)
     assert (labels[:, 11:] == FREE).all()
     assert (labels[:, 5:8] == OCCUPIED).all()
     assert (labels[:, :3] == UNKNOWN).all()
@@ -90,22 +97,35 @@ def test_what_is_seen_counts_and_what_nobody_saw_is_unknown() -> None:
 
 def test_where_viewpoints_disagree_is_unknown() -> None:
     solid, empty = torch.full(NODES, -1.0), torch.full(NODES, 1.0)
-    passing = empty.clone()
-    passing[:8] = -1.0  # a car that stands here at one time only
-    labels = voxel_labels(fuse(np.eye(4), [viewpoint(passing), viewpoint(empty)], GRID, CONFIG), RULE, 0.5)
+    doubtful = empty.clone()
+    doubtful[:8] = -1.0
+    labels = labels_of([viewpoint(empty), viewpoint(doubtful)], disagreement_m=0.5, trust_m=0.0)
     assert (labels[:7] == UNKNOWN).all()
     assert (labels[9:] == FREE).all()
-    same = voxel_labels(fuse(np.eye(4), [viewpoint(solid), viewpoint(solid)], GRID, CONFIG), RULE, 0.5)
-    assert (same == OCCUPIED).all()
+    assert (labels_of([viewpoint(solid), viewpoint(solid)]) == OCCUPIED).all()
+
+
+def test_what_stands_there_at_its_own_moment_alone_is_not_called_free() -> None:
+    empty, car = torch.full(NODES, 1.0), torch.full(NODES, 1.0)
+    car[12:16, 9:12, 2:5] = -0.6
+    views = [viewpoint(car), *[viewpoint(empty)] * 9]
+    inside = (slice(12, 15), slice(9, 11), slice(2, 4))
+    assert (labels_of(views, disagreement_m=0.6, trust_m=0.0)[inside] == FREE).all()
+    assert (labels_of(views, disagreement_m=0.6)[inside] == UNKNOWN).all()
+    # At other moments the place is free, and what only passed by does not matter.
+    assert (labels_of(views, own=1, disagreement_m=0.6)[inside] == FREE).all()
+    assert (labels_of(views, disagreement_m=0.6, trust_m=0.5)[inside] == FREE).all()
 
 
 def test_labels_follow_the_rule_of_the_network() -> None:
     distances = torch.randn(NODES, generator=torch.Generator().manual_seed(2)) * 0.3
     rule = DecisionConfig((-0.2, -0.1, 0.0, 0.1, 0.2, 0.3), 0.7)
-    labels = voxel_labels(fuse(np.eye(4), [viewpoint(distances)], GRID, CONFIG), rule, 0.5)
+    labels = labels_of([viewpoint(distances)], rule=rule)
     decided = decide(distances, rule)
     sure = decided.abs().numpy() > 2e-3
     assert ((labels == OCCUPIED) == (decided < 0).numpy())[sure].all()
+    with pytest.raises(ConfigError, match=r"clamp_m must be above 0\.2"):
+        labels_of([viewpoint(distances)], rule=rule, clamp_m=0.15)
 
 
 def test_a_mirrored_drive_has_mirrored_labels() -> None:
@@ -124,8 +144,8 @@ def test_a_mirrored_drive_has_mirrored_labels() -> None:
 def test_beyond_all_boxes_nothing_is_known() -> None:
     far = viewpoint(torch.full(NODES, -1.0), pose_from_rpy((30, 0, 0), 0, 0, 0))
     fused = fuse(np.eye(4), [far], GRID, CONFIG)
-    assert (voxel_labels(fused, RULE, CONFIG.disagreement_m) == UNKNOWN).all()
     assert torch.isfinite(fused.distances).all()
+    assert (voxel_labels(fused, far.distances, GRID, RULE, CONFIG) == UNKNOWN).all()
 
 
 @pytest.mark.parametrize("wrong", [{"decay_m": 0.0}, {"clamp_m": -1.0}, {"reach_m": -1.0}, {"disagreement_m": 0.0}])

@@ -13,7 +13,7 @@ from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.sensing.preprocess import NetworkInput
 from selfocc_training.distil.drive import Moment, fused_drive
 from selfocc_training.distil.fusion import FusionConfig
-from selfocc_training.distil.labels import FREE, voxel_labels
+from selfocc_training.distil.labels import FREE
 from selfocc_training.distil.provenance import DistilError
 from selfocc_training.distil.teacher import Teacher
 from selfocc_training.town_clips import Clip, camera_rig, load_clip
@@ -65,9 +65,8 @@ def distil_clip(teacher: Teacher, clip: Clip, config: FusionConfig) -> NDArray[n
             f"network {teacher.config.name} takes images of {size.width}x{size.height} pixels, "
             f"the clip's are {width}x{height}"
         )
-    decision = teacher.config.decision
     fused = fused_drive(teacher, clip_moments(clip), config)
-    return np.stack([voxel_labels(field, decision, config.disagreement_m) for _, field in fused])
+    return np.stack([teacher.labels(own, field, config) for _, own, field in fused])
 
 
 def save_voxels(path: Path, voxels: NDArray[np.uint8], grid: VoxelGrid) -> None:

@@ -14,7 +14,6 @@ from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.labels import voxels_path, write_voxels
 from selfocc_training.distil.drive import Moment, fused_drive
 from selfocc_training.distil.fusion import FusionConfig
-from selfocc_training.distil.labels import voxel_labels
 from selfocc_training.distil.teacher import Teacher
 
 
@@ -35,8 +34,8 @@ def distil_split(
         wanted = [at for at, path in enumerate(paths) if not (keep and path.is_file())]
         yield from [None] * (len(paths) - len(wanted))
         moments = [_moment(teacher, dataset, int(index)) for index in stretch]
-        for at, fused in fused_drive(teacher, moments, config, wanted):
-            labels = voxel_labels(fused, teacher.config.decision, config.disagreement_m)
+        for at, own, fused in fused_drive(teacher, moments, config, wanted):
+            labels = teacher.labels(own, fused, config)
             write_voxels(paths[at], labels)
             yield labels
 

@@ -41,8 +41,8 @@ def spaced(travelled_m: Sequence[float], spacing_m: float) -> list[int]:
 
 def fused_drive(
     teacher: Teacher, moments: Sequence[Moment], config: FusionConfig, wanted: Collection[int] | None = None
-) -> Iterator[tuple[int, FusedField]]:
-    """Index and fused field of each moment of one stretch of continuous odometry, in order.
+) -> Iterator[tuple[int, Viewpoint, FusedField]]:
+    """Index, own viewpoint and fused field of each moment of one stretch of continuous odometry, in order.
 
     Volumes every ``spacing_m`` of travel are held while they are within reach; a moment that is none of these is seen
     a second time when its turn comes, which is cheaper than to hold them all.
@@ -70,4 +70,4 @@ def fused_drive(
         if own is None:
             own = look(index)
             viewpoints.append(own)
-        yield index, fuse(own.odom_from_ground, viewpoints, teacher.config.grid, config)
+        yield index, own, fuse(own.odom_from_ground, viewpoints, teacher.config.grid, config)

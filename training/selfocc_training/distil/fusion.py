@@ -36,20 +36,22 @@ class FusionConfig:
 
     reach_m: float = 20.0
     """Travel before and after a sample within which viewpoints count."""
-    spacing_m: float = 1.2
+    spacing_m: float = 1.8
     """Travel between the viewpoints that are fused; a sample's own always is."""
     decay_m: float = 4.0
     """Distance from a viewpoint over which its weight falls to 1/e."""
     clamp_m: float = 1.2
     """Signed distances are clamped to plus and minus this."""
-    disagreement_m: float = 0.5
+    disagreement_m: float = 0.4
     """A voxel is unknown where the weighted standard deviation of the clamped distances is above this."""
+    trust_m: float = 15.0
+    """Within this distance of the sample, a voxel is unknown that its own volume calls occupied and the others free."""
 
     def __post_init__(self) -> None:
         for name in ("decay_m", "clamp_m", "disagreement_m"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"fusion: {name} must be above 0, found {getattr(self, name)}.")
-        for name in ("reach_m", "spacing_m"):
+        for name in ("reach_m", "spacing_m", "trust_m"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"fusion: {name} must not be negative, found {getattr(self, name)}.")
 
@@ -83,6 +85,12 @@ class Viewpoint:
         share = UNSEEN_SHARE + (1.0 - UNSEEN_SHARE) * corners
         clamped = corner_distances.clamp(-clamp_m, clamp_m)
         return cls(odom_from_ground, travelled_m, torch.stack([clamped * share, share]).half())
+
+    @property
+    def distances(self) -> Tensor:
+        """(X + 1, Y + 1, Z + 1) clamped signed distance in metres."""
+        weighted, share = self.field.float()
+        return weighted / share
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.runtime.predictor import choose_device
 from selfocc_ros.runtime.visibility import SAMPLES, SightLines
 from selfocc_ros.sensing.preprocess import NetworkInput
-from selfocc_training.distil.fusion import Viewpoint
+from selfocc_training.distil.fusion import FusedField, FusionConfig, Viewpoint
+from selfocc_training.distil.labels import voxel_labels
 
 
 class Teacher:
@@ -58,3 +59,7 @@ class Teacher:
         corners = self.model.corner_distances(scene).float()
         pose = odom_from_base @ self.base_from_ground
         return Viewpoint.of(corners, sight.seen_voxels(reach), pose, travelled_m, clamp_m)
+
+    def labels(self, own: Viewpoint, fused: FusedField, config: FusionConfig) -> NDArray[np.uint8]:
+        """(X, Y, Z) labels of one moment, by the network's own decision."""
+        return voxel_labels(fused, own.distances, self.config.grid, self.config.decision, config)
