@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import invert
-from selfocc_ros.logs.kitti.files import Calibration, calibration_entry
+from selfocc_ros.logs.kitti.files import Calibration, KittiError, calibration_entry
 
 FloatArray = NDArray[np.float64]
 
@@ -89,15 +89,18 @@ def base_from_velodyne() -> FloatArray:
     return pose
 
 
-def rigid(rotation: FloatArray, translation: FloatArray) -> FloatArray:
-    """Transform (4,4) of the rotation (3,3), made exact, and translation (3,) of a calibration file.
+def rigid(rotation: FloatArray, translation: FloatArray, where: str) -> FloatArray:
+    """Transform (4,4) of the rotation (3,3), made exact, and the translation (3,) of a file.
 
     The files round to 7 digits and less; the nearest rotation is U V^T of the singular value decomposition.
+
+    Raises:
+        KittiError: it is far from a rotation; `where` names file and entry.
     """
-    u, s, vt = np.linalg.svd(rotation)
+    u, stretch, vt = np.linalg.svd(rotation)
     exact = u @ vt
-    if np.abs(s - 1.0).max() > _ROTATION_SLACK or np.linalg.det(exact) < 0.0:
-        raise ValueError(f"singular values {s}")
+    if np.abs(stretch - 1.0).max() > _ROTATION_SLACK or np.linalg.det(exact) < 0.0:
+        raise KittiError(f"{where} is no rotation: it stretches by {stretch.min():.4g} to {stretch.max():.4g}")
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = exact, translation
     return transform

@@ -53,12 +53,9 @@ def open_sequence(dataroot: Path, sequence: str) -> KittiDrive:
     stamps = increasing([EPOCH_NS + round(second * 1e9) for second in seconds], folder / "times.txt")
     path = folder / "calib.txt"
     calibration = read_calibration(path)
-    rectified_from_velodyne = calibration_entry(calibration, "Tr", (3, 4), path)
-    try:
-        tr = rigid(rectified_from_velodyne[:, :3], rectified_from_velodyne[:, 3])
-    except ValueError as error:
-        raise KittiError(f"{path} is damaged: Tr is no rigid transform ({error})") from error
-    base_from_rectified = base_from_velodyne() @ invert(tr)
+    tr = calibration_entry(calibration, "Tr", (3, 4), path)
+    rectified_from_velodyne = rigid(tr[:, :3], tr[:, 3], f"{path}: Tr")
+    base_from_rectified = base_from_velodyne() @ invert(rectified_from_velodyne)
     poses_from, world_from_rectified = _poses(root, folder, sequence, len(stamps))
     scans = numbered_files(folder / "velodyne", range(len(stamps)), _DIGITS, ".bin")
     missing = [f"{number:06d}.bin" for number in range(len(stamps)) if number not in scans]
@@ -89,13 +86,11 @@ def _poses(root: Path, folder: Path, sequence: str, count: int) -> tuple[Path, N
     rows = read_table(path, 12)
     if len(rows) != count:
         raise KittiError(f"{path} has {len(rows)} poses, but {folder / 'times.txt'} has {count} times")
-    poses = np.empty((count, 4, 4))
-    for index, row in enumerate(rows.reshape(-1, 3, 4)):
-        try:
-            poses[index] = rigid(row[:, :3], row[:, 3])
-        except ValueError as error:
-            raise KittiError(f"{path} is damaged: line {index + 1} is no rigid transform ({error})") from error
-    return path, poses
+    poses = [
+        rigid(pose[:, :3], pose[:, 3], f"{path}: line {number}")
+        for number, pose in enumerate(rows.reshape(-1, 3, 4), start=1)
+    ]
+    return path, np.stack(poses)
 
 
 def _cameras(

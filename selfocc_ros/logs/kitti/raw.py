@@ -50,7 +50,7 @@ def open_raw_drive(dataroot: Path, drive: str) -> KittiDrive:
     path = day / "calib_cam_to_cam.txt"
     calibration = read_calibration(path)
     rectification = calibration_entry(calibration, "R_rect_00", (3, 3), path)
-    rectified_from_camera = _rigid(rectification, np.zeros(3), path, "R_rect_00")
+    rectified_from_camera = rigid(rectification, np.zeros(3), f"{path}: R_rect_00")
     rectified_from_velodyne = rectified_from_camera @ _registration(day / "calib_velo_to_cam.txt")
     base_from_rectified = base_from_velodyne() @ invert(rectified_from_velodyne)
     cameras = _cameras(folder, calibration, path, base_from_rectified)
@@ -87,16 +87,7 @@ def _registration(path: Path) -> NDArray[np.float64]:
     """Transform (4,4) of a calibration file with R and T."""
     calibration = read_calibration(path)
     rotation = calibration_entry(calibration, "R", (3, 3), path)
-    return _rigid(rotation, calibration_entry(calibration, "T", (3,), path), path, "R")
-
-
-def _rigid(
-    rotation: NDArray[np.float64], translation: NDArray[np.float64], path: Path, key: str
-) -> NDArray[np.float64]:
-    try:
-        return rigid(rotation, translation)
-    except ValueError as error:
-        raise KittiError(f"{path} is damaged: {key} is no rotation ({error})") from error
+    return rigid(rotation, calibration_entry(calibration, "T", (3,), path), f"{path}: R")
 
 
 def _cameras(

@@ -51,8 +51,23 @@ def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) 
     """
     if (out / DESCRIPTION).exists():
         raise KittiError(f"{out} holds a converted drive already: choose another folder with --out, or remove it")
+    _write_bag(drive, out / "bag", progress)
+    grids = 0
+    try:
+        if drive.voxels is not None:
+            count = (lambda done, total: progress("voxel grids", done, total)) if progress is not None else None
+            grids = write_truth(*drive.voxels, out / "truth", count)
+        description = _description(drive, grids)
+        (out / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise KittiError(f"{out} cannot be written ({error.strerror})") from error
+    return description
+
+
+def _write_bag(drive: KittiDrive, path: Path, progress: Progress | None) -> None:
     total = sum(len(camera.images) for camera in drive.cameras) + len(drive.scans)
-    with BagWriter(out / "bag", replace=True) as bag:
+    counted = {SCANS, *(_image_topic(camera) for camera in drive.cameras)}
+    with BagWriter(path, replace=True) as bag:
         bag.add_topic("/tf_static", messages.TF, latched=True)
         bag.add_topic("/tf", messages.TF)
         streams = [_static(drive), _motion(drive)]
@@ -64,20 +79,12 @@ def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) 
             bag.add_topic(SCANS, messages.POINT_CLOUD)
             streams.append((stamp, SCANS, cloud_message(stamp, VELODYNE, file)) for stamp, file in drive.scans)
         done = 0
+        # Each stream is in order and holds one message at a time, so memory does not grow with the drive.
         for stamp_ns, topic, message in heapq.merge(*streams, key=lambda event: event[0]):
             bag.write(topic, stamp_ns, message)
-            if progress is not None and topic not in ("/tf", "/tf_static") and not topic.endswith("camera_info"):
+            if progress is not None and topic in counted:
                 done += 1
                 progress("images and scans", done, total)
-    grids = 0
-    if drive.voxels is not None:
-        folder, stamps = drive.voxels
-        grids = write_truth(
-            folder, stamps, out / "truth", (lambda n, of: progress("voxel grids", n, of)) if progress else None
-        )
-    description = _description(drive, grids)
-    (out / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    return description
 
 
 def _image_topic(camera: KittiCamera) -> str:

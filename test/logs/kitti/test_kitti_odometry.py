@@ -134,9 +134,15 @@ def test_check_is_content(converted: Path) -> None:
 
 def test_prepare_makes_a_dataset(converted: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from selfocc_training.dataset.dataset import Dataset
     from selfocc_training.dataset.prepare import prepare
 
     assert prepare([converted / "bag"], tmp_path / "dataset")["samples"] == FRAMES
+    dataset = Dataset.open(tmp_path / "dataset")
+    grids = {index: dataset.voxels(index) for index in range(FRAMES)}
+    assert [index for index, voxels in grids.items() if voxels is not None] == [1]
+    assert grids[1].grid.lower == (0.0, -25.6, -0.27)
+    assert (grids[1].label == grids[1].free).all()
 
 
 def test_voxels_lie_beside_the_recording_at_their_frames_stamp(converted: Path) -> None:
@@ -191,7 +197,7 @@ def _spoil(folder: Path, name: str, content: bytes | None) -> None:
         ("calib.txt", None, "calib.txt is missing"),
         ("calib.txt", b"P0: 1 2 3\n", "calib.txt has no entry Tr, found P0"),
         ("calib.txt", b"Tr: 1 2 3\n", "Tr has 3 numbers, expected 12"),
-        ("calib.txt", b"Tr: 2 0 0 0 0 2 0 0 0 0 2 0\n", "Tr is no rigid transform"),
+        ("calib.txt", b"Tr: 2 0 0 0 0 2 0 0 0 0 2 0\n", "calib.txt: Tr is no rotation: it stretches by 2 to 2"),
         ("times.txt", b"0.0\n0.1\n0.1\n", "time does not increase at line 3"),
         ("times.txt", b"0.0\nten\n0.2\n", "times.txt is damaged: line 2 is 'ten', expected 1 numbers"),
         ("times.txt", b"0.0\n0.1\n", "has 3 poses, but .*times.txt has 2 times"),
@@ -200,6 +206,7 @@ def _spoil(folder: Path, name: str, content: bytes | None) -> None:
         ("image_3/000002.png", b"", "000002.png is damaged: 0 bytes that are no PNG image"),
         ("velodyne/000000.bin", b"12345", "5 bytes are no whole number of points of 16 bytes"),
         ("../../poses/08.txt", None, "sequence 08 has no poses: .*(KITTI has them for 00 to 10)"),
+        ("../../poses/08.txt", b"1 0 0 0 0 1 0 0 0 0 -1 0\n" * 3, "08.txt: line 1 is no rotation"),
         ("../../poses/08.txt", b"1 0 0 0\n", "08.txt is damaged: line 1 is '1 0 0 0', expected 12 numbers"),
     ],
 )
