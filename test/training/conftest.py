@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,11 @@ def ground_colour(points: torch.Tensor) -> torch.Tensor:
     return torch.stack(waves, dim=-1) * 0.3 + 0.5
 
 
-def make_clip(frames: int = 7, yaws: tuple[float, ...] = (0.0, 1.2, -1.4)) -> Clip:
+def make_clip(
+    frames: int = 7,
+    yaws: tuple[float, ...] = (0.0, 1.2, -1.4),
+    colour: Callable[[torch.Tensor], torch.Tensor] = ground_colour,
+) -> Clip:
     """Cameras 1.5 m above the plane z = 0, 0.6 m a frame, pitched down by 43 degrees: all that they see is ground."""
     mounts = []
     for yaw in yaws:
@@ -42,11 +48,17 @@ def make_clip(frames: int = 7, yaws: tuple[float, ...] = (0.0, 1.2, -1.4)) -> Cl
             origins, directions, _ = rig.rays(pixels)
             down = directions[..., 2:].clamp(max=-1e-3)
             hit = origins - directions * origins[..., 2:] / down
-            colour = torch.where(directions[..., 2:] < -1e-2, ground_colour(hit), torch.tensor(0.7))
-            images[k, n] = (colour[0].T.reshape(3, HEIGHT, WIDTH) * 255).round().byte().numpy()
+            shown = torch.where(directions[..., 2:] < -1e-2, colour(hit), torch.tensor(0.7))
+            images[k, n] = (shown[0].T.reshape(3, HEIGHT, WIDTH) * 255).round().byte().numpy()
     return Clip(images, intrinsics, sizes, odom_from_base, odom_from_camera)
 
 
 @pytest.fixture(scope="session")
 def ground_clip() -> Clip:
     return make_clip()
+
+
+@pytest.fixture(scope="session")
+def clip_of() -> Callable[..., Clip]:
+    """Makes clips of grounds of other colours."""
+    return make_clip
