@@ -8,26 +8,66 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HELP = """Score a checkpoint. Protocol `town` renders drives through towns whose exact truth is known and prints IoU and
-AbsRel, also of what stands above the ground, beside what flat ground scores and what the same network scores blind
-(fed another drive's images). Seeds below 1000 are for training; scores are taken on seeds from 9000 on."""
+HELP = """Score a checkpoint. Without a dataset, protocol `town` renders drives through towns whose exact truth is known
+and prints IoU and AbsRel, also of what stands above the ground. Seeds below 1000 are for training; scores are taken on
+seeds from 9000 on. With a dataset that `selfocc prepare` made: `occ3d`, `rayiou` and `semantickitti` against its voxel
+labels, `depth` and `novel_depth` against its depth maps, `lidar` against the point clouds of its recordings. Beside the
+network stand flat ground, and the same network blind: fed images of another place. docs/evaluation.md explains all."""
+
+PROTOCOLS = ("town", "occ3d", "rayiou", "semantickitti", "depth", "novel_depth", "lidar")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc evaluate`."""
     parser.add_argument("checkpoint", nargs="?", default="default", help="a .safetensors file (default: the shipped)")
-    parser.add_argument("--protocol", choices=["town"], default="town", help="what to evaluate on")
-    parser.add_argument("--seeds", default="9000-9009", help="towns: a number, a range 9000-9009, or a list 9000,9003")
-    parser.add_argument("--rig", default="surround6", help="name of a rig in config/rigs, or a YAML file")
-    parser.add_argument("--samples", type=int, default=4, help="samples per drive")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of a drive")
+    parser.add_argument("dataset", nargs="?", type=Path, help="folder of `selfocc prepare`; none for protocol town")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="what to score (default without a dataset: town)")
+    parser.add_argument("--samples", type=int, help="samples, evenly chosen (default: 4 per town drive, else all)")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--json", help="write the figures to this file ('-': standard output, instead of the table)")
-    parser.add_argument("--pictures", help="write a picture and depths of every sample into this folder")
+    town = parser.add_argument_group("towns")
+    town.add_argument("--seeds", default="9000-9009", help="a number, a range 9000-9009, or a list 9000,9003")
+    town.add_argument("--rig", default="surround6", help="name of a rig in config/rigs, or a YAML file")
+    town.add_argument("--seconds", type=float, default=10.0, help="length of a drive")
+    town.add_argument("--pictures", help="write a picture and depths of every sample into this folder")
+    data = parser.add_argument_group("datasets")
+    data.add_argument("--split", help="train, val or gap (default: val, or train where there is no val)")
+    data.add_argument("--report", type=Path, metavar="DIR", help="write report.html with pictures into this folder")
+    data.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the base frame, metres (0)")
+    data.add_argument("--min-travel", type=float, default=0.0, help="only samples followed by this much travel, metres")
+    data.add_argument("--min-depth", type=float, help="nearest true depth scored, metres (default: SelfOcc's 1)")
+    data.add_argument("--max-depth", type=float, help="farthest true depth scored, metres (default: SelfOcc's 80)")
+    data.add_argument("--stride", type=int, default=4, help="render depth at every n-th pixel each way (4)")
+    data.add_argument(
+        "--post-process", choices=["none", "selfocc"], default="none",
+        help="occ3d, semantickitti: read and empty voxels as SelfOcc's own evaluation does",
+    )  # fmt: skip
+    data.add_argument(
+        "--bag", type=Path, nargs="+", default=[], help="lidar: recordings, where they are not where they were"
+    )
+    data.add_argument("--no-blind", action="store_true", help="do not score blindness: twice as fast")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; returns 0."""
+    """Print the table; returns 0.
+
+    Raises:
+        SelfOccError: bad input, in one sentence.
+    """
+    from selfocc_ros.errors import SelfOccError
+
+    protocol = args.protocol or ("town" if args.dataset is None else None)
+    if protocol is None:
+        raise SelfOccError(f"{args.dataset}: name what to score with --protocol: {', '.join(PROTOCOLS[1:])}")
+    if (args.dataset is None) != (protocol == "town"):
+        wanted = "takes no dataset" if protocol == "town" else "needs a dataset: selfocc evaluate CHECKPOINT DATASET"
+        raise SelfOccError(f"protocol {protocol} {wanted}")
+    if args.samples is not None and args.samples < 1:
+        raise SelfOccError(f"--samples must be above 0, found {args.samples}")
+    return _run_town(args) if protocol == "town" else _run_dataset(args, protocol)
+
+
+def _run_town(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.cli.progress import Progress
     from selfocc_ros.cli.tables import FIGURES, finite, score_table
@@ -36,12 +76,12 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_training.town_evaluation import evaluate_town
 
     seeds = parse_seeds(args.seeds)
-    if args.samples < 1 or not args.seconds > 0:
-        raise SelfOccError(f"--samples and --seconds must be above 0, found {args.samples} and {args.seconds}")
+    if not args.seconds > 0:
+        raise SelfOccError(f"--seconds must be above 0, found {args.seconds}")
     predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device)
     show = _painter(Path(args.pictures)) if args.pictures else None
     result = evaluate_town(
-        predictor, seeds, args.seconds, args.samples, args.rig, device=str(predictor.device),
+        predictor, seeds, args.seconds, args.samples or 4, args.rig, device=str(predictor.device),
         progress=Progress("evaluating", "samples"), show=show, grid=predictor.config.grid,
     )  # fmt: skip
     info = predictor.info
@@ -57,6 +97,46 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in FIGURES if result[name] != result[name]]
     if missing:
         raise SelfOccError(f"nothing to score in these drives for {', '.join(missing)}: the cameras see nothing near")
+    return 0
+
+
+def _run_dataset(args: argparse.Namespace, protocol: str) -> int:
+    from selfocc_ros.cli.output import write_json
+    from selfocc_ros.cli.progress import Progress
+    from selfocc_ros.cli.tables import finite, score_table
+    from selfocc_ros.errors import SelfOccError
+    from selfocc_ros.runtime.predictor import Predictor
+    from selfocc_training.dataset.dataset import Dataset
+    from selfocc_training.evaluation.report import write_report
+    from selfocc_training.evaluation.run import evaluate
+    from selfocc_training.evaluation.scorer import Settings
+
+    depths: tuple[float, float] | None = None
+    if args.min_depth is not None or args.max_depth is not None:
+        depths = 1.0 if args.min_depth is None else args.min_depth, 80.0 if args.max_depth is None else args.max_depth
+        if not 0 <= depths[0] < depths[1]:
+            raise SelfOccError(f"--min-depth must lie below --max-depth, found {depths[0]:g} and {depths[1]:g}")
+    if args.stride < 1:
+        raise SelfOccError(f"--stride must be above 0, found {args.stride}")
+    settings = Settings(
+        protocol, args.split, args.samples, args.min_travel, depths, args.stride, args.post_process == "selfocc",
+        tuple(args.bag), not args.no_blind,
+    )  # fmt: skip
+    dataset = Dataset.open(args.dataset)
+    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, ground_z=args.ground_z)
+    evaluation = evaluate(predictor, dataset, settings, Progress("evaluating", "samples"))
+    name = predictor.info.config.name if predictor.info else str(args.checkpoint)
+    if args.json != "-":
+        count = len(evaluation.indices)
+        print(f"{evaluation.scorer.title}: {name} on {args.dataset}, {count} sample{'s' if count != 1 else ''}")
+        print(score_table(evaluation.figures, evaluation.scorer.rows))
+        print("".join(f"- {note}\n" for note in evaluation.scorer.notes), end="")
+    if args.json:
+        write_json(args.json, finite({"checkpoint": name, **evaluation.result()}))
+    if args.report is not None:
+        path = write_report(args.report, evaluation, name)
+        if args.json != "-":
+            print(f"look at {path}")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIGURES = ("iou", "iou_above_ground", "abs_rel", "abs_rel_above_ground")
+ERRORS = ("abs_rel", "sq_rel", "rmse")
 COLUMNS = {"": "network", "_flat_ground": "flat ground", "_blind": "blind"}
 
 
@@ -16,14 +17,19 @@ def score_table(values: Mapping[str, Any], rows: Sequence[str] = FIGURES) -> str
 
     Args:
         values: figures by name, with the suffixes of COLUMNS.
-        rows: the names without suffix; `better` is told for those that are an error (abs_rel...).
+        rows: the names without suffix; those of errors (abs_rel, sq_rel, rmse...) are better when lower.
     """
     width = max(len(row) for row in rows) + 2
     lines = [" " * width + "".join(f"{title:>13}" for title in COLUMNS.values()) + "   better"]
     for row in rows:
         cells = "".join(f"{_cell(values.get(row + suffix)):>13}" for suffix in COLUMNS)
-        lines.append(f"{row:<{width}}{cells}   {'lower' if row.startswith('abs_rel') else 'higher'}")
+        lines.append(f"{row:<{width}}{cells}   {'lower' if is_error(row) else 'higher'}")
     return "\n".join(lines)
+
+
+def is_error(figure: str) -> bool:
+    """Whether a figure is better when it is lower."""
+    return any(error in figure for error in ERRORS)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +40,8 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return finite(value)
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
