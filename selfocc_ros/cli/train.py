@@ -149,6 +149,8 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
 def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> tuple[Sequence[Clip], str]:
     """Clips of town drives, and what they are in words; one process of each machine ``renders``, the others wait."""
     from selfocc_ros.configuration import ConfigError
+    from selfocc_training.distil.clip_files import load_labelled_clip
+    from selfocc_training.distil.provenance import told_by
     from selfocc_training.town_clips import clip_path, load_clip, make_clips
 
     seeds = _seeds(data)
@@ -168,7 +170,10 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
     # Not a barrier, whose patience ends long before so many drives are rendered.
     while not all(path.is_file() for path in paths):
         time.sleep(1.0)
-    return [load_clip(path) for path in paths], f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
+    source = f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
+    if data.distilled:
+        return [load_labelled_clip(path) for path in paths], f"{source}, voxels distilled by {told_by(folder)}"
+    return [load_clip(path) for path in paths], source
 
 
 def _seeds(data: DataConfig) -> range:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from recorded_drives import write_drive
 
 from selfocc_ros.cli import find_training, main
+from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import save_checkpoint
 from selfocc_ros.model.config import parse_model_config
 from selfocc_ros.model.families import build_network
@@ -59,6 +61,29 @@ def test_a_dataset_gets_voxels_that_training_reads(
     assert f"0 samples labelled, {len(chosen)} were there" in capsys.readouterr().out
     assert main(["distil", str(small), "--data", str(root), "--decay", "3"]) == 2
     assert "--overwrite replaces them" in capsys.readouterr().err
+
+
+def test_town_clips_get_voxels_that_training_reads(
+    tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from selfocc_ros.cli.train import _town_clips
+    from selfocc_training.config import DataConfig
+    from selfocc_training.distil.provenance import DistilError
+    from selfocc_training.town_clips import ClipPlan
+
+    plan = ClipPlan(frames=2, width=64, height=48, render_width=96, surround_share=1.0)
+    data = DataConfig(distilled=True, first_seed=3, seeds=1, clip=plan)
+    with pytest.raises(DistilError, match="`selfocc distil CHECKPOINT --clips"):
+        _town_clips(data, tmp_path, 1, True)
+    assert main(["distil", str(small), "--clips", str(tmp_path), "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (clip,), source = _town_clips(data, tmp_path, 1, True)
+    assert source.endswith(f"small.safetensors {told['provenance']['fingerprint']}")
+    assert clip.voxels is not None
+    assert clip.voxels.shape == (2, 20, 20, 5)
+    assert told["unknown"] == pytest.approx((clip.voxels == 255).mean())
+    with pytest.raises(ConfigError, match=r"data\.voxel_labels alone"):
+        dataclasses.replace(data, dataset="somewhere")
 
 
 @pytest.mark.fault

@@ -94,6 +94,9 @@ class DataConfig:
     """Of town drives: share of each class map that is wrong, in patches, as a segmentation network's are."""
     voxel_labels: bool = False
     """Give clips the dataset's voxel labels; of town drives the true ones of what the cameras see, of Occ3D."""
+    distilled: bool = False
+    """Give clips of town drives the voxel labels that ``selfocc distil`` has put beside them; those of a dataset are
+    its ``voxel_labels``."""
     first_seed: int = 100
     seeds: int = 100
     clips_per_seed: int = 1
@@ -115,6 +118,13 @@ class DataConfig:
     mirror: bool = True
     shuffle_sources: bool = False
     """Take sources from another clip: a control that must not learn."""
+
+    def __post_init__(self) -> None:
+        if self.distilled and (self.dataset or self.voxel_labels):
+            raise ConfigError(
+                "data.distilled is for town drives and takes the place of data.voxel_labels; with a dataset, whose "
+                "voxels may be distilled ones, data.voxel_labels alone."
+            )
 
     def town_plan(self) -> ClipPlan:
         """How clips of town drives are cut, with the labels that are asked for."""

@@ -90,7 +90,8 @@ class Viewpoint:
     def distances(self) -> Tensor:
         """(X + 1, Y + 1, Z + 1) clamped signed distance in metres."""
         weighted, share = self.field.float()
-        return weighted / share
+        distances: Tensor = weighted / share
+        return distances
 
 
 @dataclass(frozen=True)

@@ -68,3 +68,18 @@ def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: b
     part.replace(path)
     save_label_names(folder, names)
     return False
+
+
+def told_by(folder: Path) -> str:
+    """The checkpoint that the labels in a folder come from, in words.
+
+    Raises:
+        DistilError: the folder has no distilled labels.
+    """
+    try:
+        found = yaml.safe_load((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        return f"{found['checkpoint']} {found['fingerprint']}"
+    except OSError as error:
+        raise DistilError(
+            f"{folder} has no distilled labels: `selfocc distil CHECKPOINT --clips {folder}` makes them"
+        ) from error
