@@ -23,9 +23,8 @@ _OPTIONS: dict[str, tuple[type, str]] = {
 
 def add_node_options(parser: argparse.ArgumentParser, *names: str) -> None:
     """`--params FILE`, and an option for each of these parameters of the node, None where it is not given."""
-    parser.add_argument(
-        "--params", metavar="FILE", help="the node's parameter file (YAML); options given beside it go before it"
-    )
+    before = "; options given beside it go before it" if names else ""
+    parser.add_argument("--params", metavar="FILE", help=f"the node's parameter file (YAML){before}")
     for name in names:
         kind, words = _OPTIONS[name]
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=words)

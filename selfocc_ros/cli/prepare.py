@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from selfocc_ros.cli.node_options import add_node_options, node_values
+
 HELP = """Turn recordings into a training dataset: image files (JPEG bytes untouched), one Parquet index of synchronised
 samples with intrinsics and poses, a split, and a report of what was found, as report.txt and as report.html with
 pictures. A recording is read from the front in constant memory. Stopped at any time, the same command goes on; other
@@ -14,7 +16,8 @@ beside a recording (X/truth for X/bag, X_truth for X.mcap or X), they are taken 
 splits do not depend on them.
 
 Where the topics are is told by a layout: a preset (town, nuscenes_to_ros2bag, nuscenes2bag, dataset_bridge) or a YAML
-file. Without one it is proposed from the first recording and written to DATASET/layout.yaml, to be looked at, changed
+file. Without one it is proposed from the first recording, with the frames, cameras and height of the road that
+--params names, and written to DATASET/layout.yaml, to be looked at, changed
 and passed back with --layout into a new folder. docs/dataset.md explains all files."""
 
 
@@ -25,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="DATASET", help="a new folder, or a dataset to add to"
     )
     parser.add_argument("--layout", help="preset or YAML file (default: the dataset's own, or proposed)")
+    add_node_options(parser)
     parser.add_argument(
         "--truth", type=Path, metavar="DIR", help="labels of the one recording (default: what lies beside it)"
     )
@@ -53,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         plan,
         lambda drive, count: progress.tell(f"{drive}, {count} samples"),
         args.truth,
+        node_values(args),
     )
     progress.close()
     if args.json != "-":

@@ -11,7 +11,7 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def prepare(
     plan: SplitPlan | None = None,
     tell: Tell | None = None,
     truth: Path | None = None,
+    vehicle: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Add recordings to the dataset at `root`, which is made where it is not there yet.
 
@@ -48,6 +49,7 @@ def prepare(
         plan: how to split; it can differ from one call to the next.
         tell: told of progress.
         truth: folder of labels of the one recording; None is the one that lies beside each, if there is one.
+        vehicle: parameters of the node that a proposal is to follow, as `propose` takes them.
 
     Returns:
         The content of `dataset.json`.
@@ -58,8 +60,10 @@ def prepare(
     pyarrow()
     if truth is not None and len(bags) != 1:
         raise DatasetError(f"{truth} is the truth of one recording, but {len(bags)} were given: prepare it by itself")
+    if vehicle and layout is not None:
+        raise DatasetError("frames and cameras are told by a layout or by the node's parameters, not by both")
     try:
-        return _prepare(bags, root, layout, plan or SplitPlan(), tell, truth)
+        return _prepare(bags, root, layout, plan or SplitPlan(), tell, truth, vehicle or {})
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else (error.strerror or str(error))
@@ -91,11 +95,17 @@ def drive_states(root: Path) -> list[DriveState]:
 
 
 def _prepare(
-    bags: Sequence[Path], root: Path, layout: str | None, plan: SplitPlan, tell: Tell | None, truth: Path | None
+    bags: Sequence[Path],
+    root: Path,
+    layout: str | None,
+    plan: SplitPlan,
+    tell: Tell | None,
+    truth: Path | None,
+    vehicle: Mapping[str, Any],
 ) -> dict[str, Any]:
     sources = {bag: Source.of(bag) for bag in bags}
     _claim(root)
-    chosen = _settle_layout(root, bags, layout)
+    chosen = _settle_layout(root, bags, layout, vehicle)
     states = {state.source.fingerprint: state for state in drive_states(root)}
     for bag, source in sources.items():
         state = states.get(source.fingerprint)
@@ -127,7 +137,7 @@ def _claim(root: Path) -> None:
     _write_json(root / "dataset.json", {"format": FORMAT, "version": VERSION, "complete": False})
 
 
-def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layout:
+def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None, vehicle: Mapping[str, Any]) -> Layout:
     """The layout asked for, the dataset's own, or a proposal; kept as `layout.yaml`.
 
     What was begun with another layout, and not finished, is begun again.
@@ -138,8 +148,14 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None) -> Layou
         layout, origin = load_layout(asked), f"given as {asked}"
     elif path.exists():
         layout = read_layout(path)
+        for name, value in vehicle.items():
+            if value != getattr(layout, name, value) and name != "cameras":
+                raise DatasetError(
+                    f"{path} has {name} {getattr(layout, name)}, but the node's parameters have {value}: "
+                    "choose another folder"
+                )
     else:
-        layout, origin = propose(bags[0]), f"proposed from the topics of {bags[0].name}"
+        layout, origin = propose(bags[0], vehicle), f"proposed from the topics of {bags[0].name}"
     for state in drive_states(root):
         if state.layout == layout.fingerprint():
             continue

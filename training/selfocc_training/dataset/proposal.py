@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from selfocc_ros.configuration import read_yaml
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import BagError
+from selfocc_ros.node_parameters import AUTO
 from selfocc_ros.resources import resource
-from selfocc_ros.sensing.discovery import find_cameras
+from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
 from selfocc_training.dataset.layout import IMAGE_TYPES, PRESETS, CameraLayout, Layout, absolute
 
 _TF = "tf2_msgs/msg/TFMessage"
@@ -23,30 +25,48 @@ _LOOK_AT = 2000
 
 _BASES = ("base_link", "base_footprint")
 _FIXED = ("odom", "map", "world")
+_KNOWN = ("base_frame", "fixed_frame", "ground_z", "max_skew", "max_wait")
+"""Parameters of the node that a layout has too."""
 
 
-def propose(path: Path) -> Layout:
+def propose(path: Path, vehicle: Mapping[str, Any] | None = None) -> Layout:
     """The layout that a recording seems to have.
 
     Cameras are those that `find_cameras` sees. The base frame is base_link, or else the frame that carries most
     cameras and moves; the fixed frame is odom, map or world, or else the parent that the base frame moves in.
 
+    Args:
+        path: recording.
+        vehicle: what is known beforehand, as in the node's parameters: cameras, base_frame, fixed_frame, ground_z,
+            max_skew and max_wait count.
+
     Raises:
-        BagError: no camera is found; names the preset that fits, if one does.
+        BagError: no camera is found, or one that was asked for is not there; names the preset that fits, if one does.
     """
     with Bag(path) as bag:
         topics = bag.topics()
         cameras = find_cameras({name: info.type for name, info in topics.items()})
         if not cameras:
             raise BagError(_no_cameras(path, {name: info.type for name, info in topics.items() if info.count}))
+        cameras = _asked_for(cameras, (vehicle or {}).get("cameras", AUTO), path)
         timed, static = _edges(bag, [name for name, info in topics.items() if info.type == _TF])
         frames = _optical_frames(bag, {camera.image for camera in cameras.values()})
-    base = _base(frames, timed, static)
-    fixed = _fixed(base, timed, static)
+    known = {name: value for name, value in (vehicle or {}).items() if name in _KNOWN}
+    base = known.pop("base_frame", None) or _base(frames, timed, static)
+    fixed = known.pop("fixed_frame", None) or _fixed(base, timed, static)
     # Where only slashes tell cameras apart, their topics are their names.
     cameras = {name.strip("/").replace("/", "_") or "camera": camera for name, camera in cameras.items()}
     layout = {name: CameraLayout(camera.image, camera.info) for name, camera in cameras.items()}
-    return Layout(layout, base, fixed)
+    return Layout(layout, base, fixed, **known)
+
+
+def _asked_for(found: dict[str, CameraTopics], wanted: Sequence[str], path: Path) -> dict[str, CameraTopics]:
+    if tuple(wanted) == AUTO:
+        return found
+    chosen, missing = choose_cameras(found, wanted)
+    if missing:
+        raise BagError(f"{path} has no camera {missing[0]!r}, found {', '.join(found)}")
+    return chosen
 
 
 def layout_text(layout: Layout, origin: str) -> str:
