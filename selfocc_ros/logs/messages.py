@@ -21,6 +21,7 @@ TF = "tf2_msgs/msg/TFMessage"
 ODOMETRY = "nav_msgs/msg/Odometry"
 CLOCK = "rosgraph_msgs/msg/Clock"
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+_POINT_FIELDS = {"<f4": 7, "<u2": 4}  # FLOAT32 and UINT16 of sensor_msgs/PointField
 OCCUPANCY_GRID = "nav_msgs/msg/OccupancyGrid"
 
 Edge = tuple[str, str, int, NDArray[np.float64]]
@@ -71,6 +72,24 @@ def camera_info(stamp_ns: int, frame_id: str, camera: CameraModel) -> Any:
         distortion_model=model, d=np.array(distortion, np.float64), k=k.reshape(-1), r=np.eye(3).reshape(-1),
         p=np.hstack([k, np.zeros((3, 1))]).reshape(-1), binning_x=0, binning_y=0,
         roi=_make('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+    )  # fmt: skip
+
+
+def point_cloud(stamp_ns: int, frame_id: str, points: NDArray[np.void], dense: bool) -> Any:
+    """sensor_msgs/PointCloud2, unordered.
+
+    Args:
+        points: (M) structured, fields of float32 or uint16 (little-endian); they become the cloud's fields.
+        dense: whether every point is one that was measured.
+    """
+    fields = []
+    for name in points.dtype.names or ():
+        kind, offset = points.dtype.fields[name][:2]  # type: ignore[index]
+        datatype = _POINT_FIELDS[kind.str]
+        fields.append(_make("sensor_msgs/msg/PointField", name=name, offset=offset, datatype=datatype, count=1))
+    return _make(
+        POINT_CLOUD, header=header(stamp_ns, frame_id), height=1, width=len(points), fields=fields, is_bigendian=False,
+        point_step=points.itemsize, row_step=points.nbytes, data=points.view(np.uint8).reshape(-1), is_dense=dense,
     )  # fmt: skip
 
 
