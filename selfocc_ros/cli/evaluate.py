@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_town(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.cli.progress import Progress
-    from selfocc_ros.cli.tables import FIGURES, finite, score_table
+    from selfocc_ros.cli.tables import CLASS_FIGURES, FIGURES, finite, score_table
     from selfocc_ros.errors import SelfOccError
     from selfocc_ros.runtime.predictor import Predictor
     from selfocc_training.town_evaluation import evaluate_town
@@ -88,7 +88,7 @@ def _run_town(args: argparse.Namespace) -> int:
     result = {"checkpoint": info.config.name if info else None, **result}
     if args.json != "-":
         print(f"{result['samples']} samples of {len(seeds)} drives, rig {args.rig}, in {result['took_s']:.0f} s")
-        print(score_table(result))
+        print(score_table(result, [name for name in (*CLASS_FIGURES, *FIGURES) if name in result]))
         details = result["details"]
         names = [name for name in details if not name.endswith(("_flat_ground", "_blind"))]
         print(score_table(details, names))

@@ -20,7 +20,7 @@ EPILOG = """what is told, also with --json:
   input          size in pixels and what is done to images
   grid           voxels that are published: corners in metres in the ground frame
                  (x forward, y left, z up, z = 0 the road below base_link), shape
-  classes        labels that the network can give, of Occ3D; none if empty
+  classes        labels of Occ3D, or names, that the network can give; none if empty
   decision       which distance makes a voxel occupied
   planes         tpv, bev: box and nodes, its axes and origin in the ground frame
   cameras        tpv, bev: directions of the learnt cameras, degrees to the left
@@ -103,7 +103,7 @@ def _described(
         "parameters": parameters,
         "input": to_mapping(config.input),
         "grid": config.grid.to_dict(),
-        "classes": sorted(set(config.head.classes)) if isinstance(config, PlaneConfig) else [],
+        "classes": sorted(set(config.head.classes)) if isinstance(config, PlaneConfig) else list(config.head.classes),
         "decision": to_mapping(config.decision),
         **planes,
         "provenance": provenance,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+CLASS_FIGURES = ("miou", "miou_15")
 FIGURES = ("iou", "iou_above_ground", "abs_rel", "abs_rel_above_ground")
 ERRORS = ("abs_rel", "sq_rel", "rmse")
 COLUMNS = {"": "network", "_flat_ground": "flat ground", "_blind": "blind"}

@@ -117,12 +117,14 @@ class OccupancyVolume:
         state: (X,Y,Z) uint8, FREE, OCCUPIED or UNKNOWN.
         sdf: (X,Y,Z) float32 signed distance at the centres in metres, positive in free space; or None.
         classes: (X,Y,Z) uint8 label of the class of each occupied voxel, 0 elsewhere; or None.
+        class_names: name of each label, by its index.
     """
 
     grid: VoxelGrid
     state: NDArray[np.uint8]
     sdf: NDArray[np.float32] | None = None
     classes: NDArray[np.uint8] | None = None
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, dtype in (("state", np.uint8), ("sdf", np.float32), ("classes", np.uint8)):

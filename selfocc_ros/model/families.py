@@ -22,11 +22,17 @@ def class_labels(config: AnyConfig) -> tuple[int, ...]:
     return tuple(range(len(config.head.classes)))
 
 
-def class_names(config: AnyConfig) -> tuple[str, ...]:
-    """Name of each class channel; published networks know their labels by Occ3D's numbers."""
+def label_names(config: AnyConfig) -> tuple[str, ...]:
+    """Name of each label, by its index; plane networks know their labels by Occ3D's numbers."""
     if isinstance(config, PlaneConfig):
-        return tuple(OCC3D_CLASSES[label] for label in config.head.classes)
+        return OCC3D_CLASSES if config.head.classes else ()
     return config.head.classes
+
+
+def class_names(config: AnyConfig) -> tuple[str, ...]:
+    """Name of each class channel."""
+    names = label_names(config)
+    return tuple(names[label] for label in class_labels(config))
 
 
 def build_network(config: AnyConfig) -> Network:

@@ -17,12 +17,22 @@ from sensor_msgs.msg import PointCloud2, PointField
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.voxels import OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
-from selfocc_ros.viz.colours import height_colours
+from selfocc_ros.viz.colours import class_colours, height_colours
 
 GRID_OCCUPIED, GRID_FREE, GRID_UNKNOWN = 100, 0, -1
 
 #: One point as RViz and PCL read it: the colour is 0x00RRGGBB in the bytes of a float32.
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
+
+#: The same with the label of the class; points stay aligned to 4 bytes.
+LABELLED_POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "rgb", "label"],
+        "formats": ["<f4", "<f4", "<f4", "<u4", "u1"],
+        "offsets": [0, 4, 8, 12, 16],
+        "itemsize": 20,
+    }
+)
 
 
 class BandError(SelfOccError, ValueError):
@@ -89,14 +99,22 @@ def occupancy_grid(
 
 
 def occupied_points(volume: OccupancyVolume, stamp_ns: int, frame: str, ground_z: float = 0.0) -> PointCloud2:
-    """sensor_msgs/PointCloud2 with one point at the centre of each occupied voxel, coloured by height above the ground.
+    """sensor_msgs/PointCloud2 with one point at the centre of each occupied voxel.
 
-    Fields x, y, z (float32, metres in `frame`) and rgb (packed into a float32); points are in [x, y, z] order.
+    Fields x, y, z (float32, metres in `frame`) and rgb (packed into a float32); points are in [x, y, z] order. Of a
+    volume with classes points have the field label (uint8, index of `class_names`) as well and the colour of their
+    class; else colours go by height above the ground.
     """
     centres = volume.occupied_centres()
-    points = np.empty(len(centres), POINT)
+    point = POINT if volume.classes is None else LABELLED_POINT
+    points = np.zeros(len(centres), point)  # what lies between label and next point must not be chance
     points["x"], points["y"], points["z"] = centres[:, 0], centres[:, 1], centres[:, 2]
-    red, green, blue = height_colours(centres[:, 2] - ground_z).astype(np.uint32).T
+    if volume.classes is None:
+        colours = height_colours(centres[:, 2] - ground_z)
+    else:
+        points["label"] = volume.classes[volume.state == OCCUPIED]
+        colours = class_colours(points["label"], volume.class_names)
+    red, green, blue = colours.astype(np.uint32).T
     points["rgb"] = red << 16 | green << 8 | blue
 
     message = PointCloud2()
@@ -104,12 +122,14 @@ def occupied_points(volume: OccupancyVolume, stamp_ns: int, frame: str, ground_z
     message.header.frame_id = frame
     message.height, message.width = 1, len(points)
     message.fields = [
-        PointField(name=name, offset=POINT.fields[name][1], datatype=PointField.FLOAT32, count=1)  # type: ignore[index]
-        for name in ("x", "y", "z", "rgb")
+        PointField(
+            name=name, offset=4 * place, datatype=PointField.UINT8 if name == "label" else PointField.FLOAT32, count=1
+        )
+        for place, name in enumerate(point.names or ())
     ]
     message.is_bigendian = False
-    message.point_step = POINT.itemsize
-    message.row_step = POINT.itemsize * len(points)
+    message.point_step = point.itemsize
+    message.row_step = point.itemsize * len(points)
     message.is_dense = True
     message.data = array("B", points.tobytes())
     return message

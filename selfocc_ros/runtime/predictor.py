@@ -17,7 +17,7 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.model.checkpoint import CheckpointInfo, load_checkpoint, shipped_checkpoint
-from selfocc_ros.model.families import AnyConfig, Network, class_labels
+from selfocc_ros.model.families import AnyConfig, Network, class_labels, label_names
 from selfocc_ros.model.planes.config import PlaneConfig
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import Scene
@@ -143,7 +143,8 @@ class Predictor:
         classes = None
         if channels := class_labels(self.config):
             classes = voxel_labels(scene, channels, self.config.grid, state == OCCUPIED)
-        volume = OccupancyVolume(self.config.grid.shifted(self.ground_z), state, values, classes)
+        grid = self.config.grid.shifted(self.ground_z)
+        volume = OccupancyVolume(grid, state, values, classes, label_names(self.config))
         clock.lap("field")
         return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed)
 

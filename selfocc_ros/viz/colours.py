@@ -1,18 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours for heights and depths.
+"""Colours for heights, depths and classes.
 
-Both use the Turbo map (A. Mikhailov, "Turbo, an improved rainbow colormap for visualization", 2019), whose hue changes
-evenly over its whole length, so that a kerb differs from the road and a roof from a wall. Its two nearly black ends
-are left out.
+Heights and depths use the Turbo map (A. Mikhailov, "Turbo, an improved rainbow colormap for visualization", 2019),
+whose hue changes evenly over its whole length, so that a kerb differs from the road and a roof from a wall. Its two
+nearly black ends are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+CLASS_COLOURS = {
+    "others": (90, 90, 90),
+    "barrier": (255, 120, 50),
+    "bicycle": (255, 130, 190),
+    "bus": (255, 215, 0),
+    "car": (30, 120, 255),
+    "construction_vehicle": (0, 220, 220),
+    "motorcycle": (190, 120, 0),
+    "pedestrian": (255, 0, 0),
+    "traffic_cone": (255, 190, 120),
+    "trailer": (130, 60, 20),
+    "truck": (150, 40, 220),
+    "driveable_surface": (130, 100, 140),
+    "other_flat": (140, 130, 130),
+    "sidewalk": (85, 45, 90),
+    "terrain": (150, 215, 80),
+    "manmade": (215, 210, 200),
+    "vegetation": (0, 140, 40),
+}
+"""Red, green, blue of Occ3D's classes: what moves is vivid, what stands is pale."""
 
 HEIGHT_RANGE = (-1.0, 5.4)
 """Metres from the darkest blue to the darkest red: the height of Occ3D's grid."""
@@ -58,3 +80,18 @@ def depth_colours(depth: ArrayLike, near: float = DEPTH_RANGE[0], far: float = D
     image: NDArray[np.uint8] = _turbo()[np.rint(np.sqrt(share) * 255).astype(np.int64)]
     image[~known] = 0
     return image
+
+
+def class_colours(labels: ArrayLike, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Colours of labels: those of CLASS_COLOURS, and for other names hues that differ from label to label.
+
+    Args:
+        labels: (M) indices of ``names``.
+
+    Returns:
+        (M,3) uint8 RGB.
+    """
+    # Steps of the golden ratio keep hues apart however many there are.
+    turbo = _turbo()
+    palette = [CLASS_COLOURS.get(name, turbo[int(255 * (0.618034 * n % 1.0))]) for n, name in enumerate(names)]
+    return np.asarray(palette, np.uint8).reshape(-1, 3)[np.asarray(labels, np.int64).reshape(-1)]

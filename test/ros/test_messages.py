@@ -9,7 +9,7 @@ from sensor_msgs.msg import PointField
 
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
 from selfocc_ros.ros.messages import BandError, band_layers, occupancy_grid, occupied_points
-from selfocc_ros.viz.colours import height_colours
+from selfocc_ros.viz.colours import class_colours, height_colours
 
 GRID = VoxelGrid((-2.0, -1.0, -1.0), (4.0, 3.0, 2.2), (15, 10, 8))  # cells of 0.4 m
 STAMP_NS = 1_700_000_000_123_456_789
@@ -98,6 +98,23 @@ def test_colours_go_by_height_above_the_ground_in_the_byte_order_of_rviz():
     expected = height_colours(np.array([-0.8, 2.0]) + 0.5)
     np.testing.assert_array_equal(packed[:, :3], expected[:, ::-1])  # b, g, r
     assert (expected[0] != expected[1]).any()
+
+
+def test_points_of_a_network_with_classes_have_their_label_and_its_colour():
+    plain = volume((0, 0, 0), (14, 9, 7))
+    classes = np.zeros(plain.state.shape, np.uint8)
+    classes[14, 9, 7] = 2
+    names = ("road", "car", "vegetation")
+    message = occupied_points(OccupancyVolume(plain.grid, plain.state, None, classes, names), STAMP_NS, "base_link")
+    fields = [(f.name, f.offset, f.datatype, f.count) for f in message.fields]
+    floats = [(name, 4 * i, PointField.FLOAT32, 1) for i, name in enumerate(("x", "y", "z", "rgb"))]
+    assert fields == [*floats, ("label", 16, PointField.UINT8, 1)]
+    assert (message.width, message.point_step, message.row_step) == (2, 20, 40)
+    data = np.frombuffer(message.data, np.uint8).reshape(2, 20)
+    assert data[:, 16].tolist() == [0, 2]
+    assert not data[:, 17:].any()
+    np.testing.assert_array_equal(data[:, 12:15], class_colours([0, 2], names)[:, ::-1])  # b, g, r
+    np.testing.assert_allclose(data[:, :12].copy().view("<f4"), [[-1.8, -0.8, -0.8], [3.8, 2.8, 2.0]], rtol=1e-6)
 
 
 def test_the_voxels_come_back_from_the_points():

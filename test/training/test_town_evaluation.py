@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfocc_ros.geometry.voxels import FREE, OCC3D, OCCUPIED, OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import FREE, OCC3D, OCC3D_CLASSES, OCCUPIED, OccupancyVolume, VoxelGrid
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.town.rigs import load_rig
@@ -25,6 +25,7 @@ from selfocc_training.town_evaluation import (
     encode_sample,
     evaluate_town,
     flat_ground_layers,
+    occ3d_classes,
 )
 
 FIGURES = {f"{name}{kind}" for name in ("iou", "iou_above_ground", "abs_rel", "abs_rel_above_ground") for kind in KINDS}
@@ -52,7 +53,9 @@ class Oracle:
         self.samples.append(sample)
         town, frame = self._known[bytes(sample.frames[0].data)]
         truth = truth_volume(town, frame)
-        return Said(OccupancyVolume(OCC3D, np.where(truth.classes < 17, OCCUPIED, FREE).astype(np.uint8)), frame)
+        state = np.where(truth.classes < 17, OCCUPIED, FREE).astype(np.uint8)
+        classes = np.where(truth.classes < 17, truth.classes, 0).astype(np.uint8)
+        return Said(OccupancyVolume(OCC3D, state, None, classes, OCC3D_CLASSES), frame)
 
     def render_depth(self, prediction: Any, camera: Any, base_from_camera: Any, stride: int = 1) -> Any:
         poses = prediction.frame.rig.base_from_camera
@@ -78,6 +81,13 @@ def test_the_truth_scores_perfectly_and_beats_both_baselines(result: dict[str, A
     assert result["iou"] == 1.0
     assert result["iou_above_ground"] == 1.0
     assert result["abs_rel"] == 0.0
+    for figure in ("miou", "miou_15"):
+        assert result[figure] == 1.0
+        assert 0 < result[f"{figure}_flat_ground"] < 0.2
+        assert 0 < result[f"{figure}_blind"] < 0.9
+    assert result["details"]["iou_driveable_surface"] == 1.0
+    assert result["details"]["iou_manmade_flat_ground"] == 0.0
+    assert "iou_trailer" not in result["details"]
     assert result["abs_rel_above_ground"] == 0.0
     for kind in ("_flat_ground", "_blind"):
         assert 0.0 < result[f"iou{kind}"] < 0.9
@@ -166,3 +176,13 @@ def test_tallies_add_up() -> None:
     assert counts[0].hits + counts[1].hits == counts[2].hits
     low, high = sorted(p.figures()["abs_rel_flat_ground"] for p in parts)
     assert low <= both.figures()["abs_rel_flat_ground"] <= high
+
+
+def test_classes_are_matched_by_name() -> None:
+    state = np.array([OCCUPIED, OCCUPIED, OCCUPIED, FREE], np.uint8).reshape(4, 1, 1)
+    grid, labels = VoxelGrid((0, 0, 0), (4, 1, 1), (4, 1, 1)), np.array([0, 1, 2, 0], np.uint8).reshape(4, 1, 1)
+    found = occ3d_classes(OccupancyVolume(grid, state, None, labels, ("vegetation", "unicorn", "car")))
+    assert found is not None
+    assert found.ravel().tolist() == [16, 0, 4, 17]
+    assert occ3d_classes(OccupancyVolume(grid, state, None, labels, ("north", "south", "west"))) is None
+    assert occ3d_classes(OccupancyVolume(grid, state)) is None

@@ -10,6 +10,7 @@ Everything follows from the seeds, so the same checkpoint always gets the same f
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.cameras import CameraModel
-from selfocc_ros.geometry.voxels import OCC3D, OCCUPIED, OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import OCC3D, OCC3D_CLASSES, OCCUPIED, OccupancyVolume, VoxelGrid
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.town.rigs import RigSpec, load_rig
 from selfocc_ros.town.town import Town
 from selfocc_ros.town.truth import TownFrame, TruthVolume, render_frame, stamp_of, truth_volume
 from selfocc_ros.town.write import JPEG_QUALITY, optical_frame
-from selfocc_training.metrics.occ3d import FREE_CLASS
+from selfocc_training.metrics.occ3d import FREE_CLASS, OCC3D_15, Occ3dScore, score_occ3d
 from selfocc_training.metrics.town import (
     RINGS_M,
     DepthScore,
@@ -52,8 +53,11 @@ FLAT_GROUND_BAND_M = (-0.2, 0.2)
 """Heights in base_link that the flat ground baseline paints: of all runs of layers the one with the best IoU on seeds 0
 to 9 (0.40; with the layer above it 0.23). `choose_flat_ground_band` chooses it."""
 
+ROAD = OCC3D_CLASSES.index("driveable_surface")
+
 Item = TypeVar("Item")
 Depth = NDArray[np.float32]
+Classes = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 
@@ -84,6 +88,7 @@ class Tally:
 
     samples: int = 0
     occupancy: dict[str, OccupancyScore] = field(default_factory=dict)
+    classes: dict[str, Occ3dScore] = field(default_factory=dict)
     depth: dict[str, DepthScore] = field(default_factory=dict)
 
     def add_occupancy(self, kind: str, occupied: NDArray[np.bool_], truth: TruthVolume) -> OccupancyScore:
@@ -91,6 +96,12 @@ class Tally:
         true = truth.classes != FREE_CLASS
         score = score_occupancy(truth.grid, occupied, true, truth.camera_mask, truth.above_ground)
         self.occupancy[kind] = self.occupancy.get(kind, OccupancyScore()) + score
+        return score
+
+    def add_classes(self, kind: str, classes: Classes, truth: TruthVolume) -> Occ3dScore:
+        """Score Occ3D's classes (X,Y,Z) of one sample, 17 where nothing is; `kind` is one of KINDS."""
+        score = score_occ3d(classes, truth.classes, truth.camera_mask)
+        self.classes[kind] = self.classes.get(kind, Occ3dScore.zeros()) + score
         return score
 
     def add_depths(
@@ -103,22 +114,37 @@ class Tally:
         self.depth[kind] = self.depth.get(kind, DepthScore()) + score
         return score
 
-    def add_flat_ground(self, frame: TownFrame, truth: TruthVolume, stride: int = DEPTH_STRIDE) -> None:
-        """Score what flat ground would say of a sample."""
-        self.add_occupancy(FLAT_GROUND, flat_ground_occupancy(truth.grid, flat_ground_layers(truth.grid)), truth)
+    def add_flat_ground(
+        self, frame: TownFrame, truth: TruthVolume, stride: int = DEPTH_STRIDE, with_classes: bool = False
+    ) -> None:
+        """Score what flat ground would say of a sample; that all of it is road, if it is to say what things are."""
+        ground = flat_ground_occupancy(truth.grid, flat_ground_layers(truth.grid))
+        self.add_occupancy(FLAT_GROUND, ground, truth)
+        if with_classes:
+            self.add_classes(FLAT_GROUND, np.where(ground, ROAD, FREE_CLASS).astype(np.uint8), truth)
         rig = frame.rig
         depths = [flat_ground_depth(c, p, stride) for c, p in zip(rig.cameras, rig.base_from_camera, strict=True)]
         self.add_depths(FLAT_GROUND, depths, frame, stride)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
-            self.samples + other.samples, _summed(self.occupancy, other.occupancy), _summed(self.depth, other.depth)
+            self.samples + other.samples,
+            _summed(self.occupancy, other.occupancy),
+            _summed(self.classes, other.classes),
+            _summed(self.depth, other.depth),
         )
 
     def figures(self) -> dict[str, float]:
-        """The figures by name: iou, iou_above_ground, abs_rel and abs_rel_above_ground with each suffix of KINDS."""
+        """The figures by name: iou, iou_above_ground, abs_rel and abs_rel_above_ground with each suffix of KINDS.
+
+        Of networks with classes also miou, the mean over Occ3D's 17 classes, and miou_15, without others and
+        other_flat.
+        """
         out: dict[str, float] = {}
         for kind in KINDS:
+            if kind in self.classes:
+                out[f"miou{kind}"] = self.classes[kind].miou()
+                out[f"miou_15{kind}"] = dataclasses.replace(self.classes[kind], protocol=OCC3D_15).miou()
             if kind in self.occupancy:
                 out[f"iou{kind}"] = self.occupancy[kind].all.iou
                 out[f"iou_above_ground{kind}"] = self.occupancy[kind].above.iou
@@ -128,14 +154,29 @@ class Tally:
         return out
 
     def details(self) -> dict[str, float]:
-        """More figures by name: precision and recall, and IoU above ground by distance."""
+        """More figures by name: precision and recall, IoU above ground by distance, and IoU of each class."""
         out: dict[str, float] = {}
         for kind, score in sorted(self.occupancy.items()):
             out[f"precision_above_ground{kind}"] = score.above.precision
             out[f"recall_above_ground{kind}"] = score.above.recall
             for i, ring in enumerate(score.rings):
                 out[f"iou_above_ground_{RINGS_M[i]:.0f}_to_{RINGS_M[i + 1]:.0f}_m{kind}"] = ring.iou
+        for kind, classes in sorted(self.classes.items()):
+            iou = zip(OCC3D_CLASSES, classes.class_iou().tolist(), strict=False)  # free comes last
+            out |= {f"iou_{name}{kind}": value for name, value in iou if value == value}
         return out
+
+
+def occ3d_classes(volume: OccupancyVolume) -> Classes | None:
+    """(X,Y,Z) Occ3D's class of each voxel that is predicted occupied, 17 elsewhere; None of networks without classes.
+
+    Classes are matched by name; those that Occ3D does not know are its others.
+    """
+    known = {name: number for number, name in enumerate(OCC3D_CLASSES)}
+    if volume.classes is None or not known.keys() & set(volume.class_names):
+        return None
+    table = np.array([known.get(name, 0) for name in volume.class_names], np.uint8)
+    return np.where(volume.state == OCCUPIED, table[volume.classes], np.uint8(FREE_CLASS))
 
 
 def flat_ground_layers(grid: VoxelGrid, band: tuple[float, float] = FLAT_GROUND_BAND_M) -> list[int]:
@@ -196,7 +237,6 @@ def score_scene(
         show: called with what was predicted, for pictures.
     """
     tally = Tally(samples=1)
-    tally.add_flat_ground(scene.frame, truth)
     for kind, sample in ((MODEL, scene.sample), (BLIND, blinded(scene.sample, images) if images else None)):
         if sample is None:
             continue
@@ -204,8 +244,12 @@ def score_scene(
         depths = rendered_depths(predictor, prediction, scene.frame)
         tally.add_occupancy(kind, prediction.volume.state == OCCUPIED, truth)
         tally.add_depths(kind, depths, scene.frame)
+        classes = occ3d_classes(prediction.volume)
+        if classes is not None:
+            tally.add_classes(kind, classes, truth)
         if show is not None and kind == MODEL:
             show(scene, truth, prediction.volume, depths)
+    tally.add_flat_ground(scene.frame, truth, with_classes=bool(tally.classes))
     return tally
 
 
@@ -235,7 +279,8 @@ def evaluate_town(
         grid: the predictor's voxels, in base_link.
 
     Returns:
-        iou, iou_above_ground, abs_rel and abs_rel_above_ground, each also with `_flat_ground` and `_blind`; under
+        iou, iou_above_ground, abs_rel and abs_rel_above_ground, each also with `_flat_ground` and `_blind`, of networks
+        with classes miou and miou_15 likewise; under
         `details` precision and recall above ground, and IoU by distance; under `by_seed` the first four per drive.
     """
     if not seeds or samples_per_seed < 1:
