@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Clouds:
         self.stamps_ns: NDArray[np.int64] = np.unique(np.array(stamps, np.int64))
         steps = np.diff(self.stamps_ns)
         self._within_ns = 0.55 * float(np.median(steps)) if len(steps) else 5e7
-        self._sweeps: Iterator[Sweep] | None = None
+        self._sweeps: Generator[Sweep, None, None] | None = None
         self._last: Sweep | None = None
 
     def stamp_near(self, time_ns: int) -> int | None:
@@ -77,6 +77,7 @@ class Clouds:
         if self._last is not None and self._last.stamp_ns == stamp:
             return self._last
         if self._sweeps is None or (self._last is not None and self._last.stamp_ns > stamp):
+            self.close()
             self._sweeps = self._read()
         for sweep in self._sweeps:
             self._last = sweep
@@ -85,7 +86,13 @@ class Clouds:
         self._sweeps = None
         return None
 
-    def _read(self) -> Iterator[Sweep]:
+    def close(self) -> None:
+        """Close the recording; the next sweep opens it again."""
+        if self._sweeps is not None:
+            self._sweeps.close()
+        self._sweeps = self._last = None
+
+    def _read(self) -> Generator[Sweep, None, None]:
         with Bag(self.path) as bag:
             for _, _, msg in bag.messages([self.topic]):
                 stamp = stamp_ns(msg.header.stamp)

@@ -191,6 +191,11 @@ class LidarScorer(Scorer[LidarTruth]):
         shares = {"hits_occupied": voxels.all.recall, "passed_free": free.all.recall}
         return {**self._depth.figures(score), **figures, **shares}
 
+    def close(self) -> None:
+        """Close the recordings."""
+        for clouds in self._clouds:
+            clouds.close()
+
     def pictures(self, truth: LidarTruth) -> Pictures:
         """What can be drawn of the truth."""
         return Pictures(truth.voxels.volume, self._depth.pictures(truth.views).depths)

@@ -7,6 +7,7 @@ import base64
 import html
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.viz.depth import depth_strip
 from selfocc_ros.viz.scenes import camera_images
 from selfocc_ros.viz.sheet import scene_sheet
+from selfocc_ros.viz.text import PAPER, write
 from selfocc_training.dataset.parquet import DatasetError
 from selfocc_training.evaluation.run import Evaluation
 from selfocc_training.evaluation.scorer import Scorer
@@ -50,7 +52,8 @@ def write_report(folder: Path, evaluation: Evaluation, checkpoint: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / "report.html.part"
-        part.write_text(_page(evaluation, checkpoint), encoding="utf-8")
+        with closing(evaluation.scorer):
+            part.write_text(_page(evaluation, checkpoint), encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise DatasetError(f"{path} cannot be written ({error.strerror})") from error
@@ -170,6 +173,7 @@ def draw_sample(scorer: Scorer[Any], index: int) -> tuple[Image, Image]:
         small = np.zeros((height, _STRIP_WIDTH, 3), np.uint8)
         if image is not None:
             small = np.asarray(cv2.resize(image, (_STRIP_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+        write(small, name, (8, 20), 0.5, PAPER, halo=(0, 0, 0))
         strips.append(depth_strip(small, {**known, "rendered depth": rendered}))
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 6), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,6 +99,12 @@ def evaluate(
         raise ProtocolError(f"unknown protocol {settings.protocol!r} (known: {', '.join(PROTOCOLS)})")
     started = time.monotonic()
     scorer = SCORERS[settings.protocol](predictor, dataset, settings)
+    with closing(scorer):
+        return _evaluated(scorer, settings, started, progress)
+
+
+def _evaluated(scorer: Scorer[Any], settings: Settings, started: float, progress: Progress | None) -> Evaluation:
+    predictor, dataset = scorer.predictor, scorer.dataset
     split, inside = split_to_score(dataset, settings.split)
     if split != (settings.split or "val"):
         scorer.notes.append(f"the dataset has no validation split: scored on its samples of '{split}'")

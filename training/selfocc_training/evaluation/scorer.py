@@ -126,6 +126,9 @@ class Scorer(ABC, Generic[Truth]):
     def figures(self, score: Score) -> dict[str, float]:
         """All figures by name, of one sample or of many."""
 
+    def close(self) -> None:
+        """Close files that ``truth`` keeps open; it opens them again where it must."""
+
     @abstractmethod
     def pictures(self, truth: Truth) -> Pictures:
         """What can be drawn of the truth."""
