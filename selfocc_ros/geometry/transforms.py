@@ -68,6 +68,13 @@ class _History:
         if expired:
             del self.stamps[:expired], self.parents[:expired], self.poses[:expired]
 
+    def gap_ns(self, stamp_ns: int) -> int:
+        """Time between the two transforms around a stamp; 0 at a transform and beyond the history."""
+        after = bisect_left(self.stamps, stamp_ns)
+        if after in (0, len(self.stamps)) or self.stamps[after] == stamp_ns:
+            return 0
+        return self.stamps[after] - self.stamps[after - 1]
+
     def at(self, child: str, stamp_ns: int) -> tuple[str, FloatArray]:
         """Parent and parent_from_child at a time within the history."""
         after = bisect_left(self.stamps, stamp_ns)
@@ -187,6 +194,18 @@ class TransformTree:
         with self._lock:
             fixed_from_source = self.lookup(fixed, source, source_stamp_ns)
             return self.lookup(target, fixed, target_stamp_ns) @ fixed_from_source
+
+    def gap_ns(self, target: str, source: str, stamp_ns: int) -> int:
+        """The longest time over which `lookup` interpolates a transform between two frames at a stamp.
+
+        Raises:
+            UnknownFrameError, DisconnectedError: see there.
+        """
+        target, source = _strip(target), _strip(source)
+        with self._lock:
+            self._require(target, source)
+            path = self._common_path(target, source)
+            return max((self._timed[child].gap_ns(stamp_ns) for child in path if child in self._timed), default=0)
 
     def _forget_timed(self) -> None:
         self._timed.clear()

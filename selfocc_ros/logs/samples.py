@@ -29,6 +29,9 @@ TF_AHEAD_S = 2.0
 """Transforms are read this far ahead of the images, in receive time: more than the node ever waits for one."""
 
 _HISTORY_S = 15.0
+_JUMP_BACK_NS = 1_000_000_000
+"""As the synchroniser and the transform tree have it."""
+
 _TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 
@@ -121,9 +124,9 @@ class SampleReader:
                     on_frame(frame, receive_ns)
                 sets = self._sync.push(frame.camera, frame.stamp_ns, frame)
                 if sets:
-                    transforms(receive_ns)
+                    transforms(receive_ns, self._sync.jumps)
                 yield from self._gather(sets, wanted, keep_empty)
-            transforms(None)
+            transforms(None, self._sync.jumps)
             yield from self._gather(self._sync.flush(), wanted, keep_empty)
             self.damage = self.damage or bag.damage
 
@@ -159,24 +162,35 @@ class SampleReader:
 
     def _transforms_ahead(
         self, bag: Bag, on_transform: Callable[[str, str, int], None] | None
-    ) -> Callable[[int | None], None]:
-        """Feeds all static transforms now; returns what feeds the others up to TF_AHEAD_S after a receive time."""
+    ) -> Callable[[int | None, int], None]:
+        """Feeds all static transforms now; returns what feeds the others up to TF_AHEAD_S after a receive time.
+
+        Where time jumps back, the tree forgets what came before. What follows a jump is therefore held back until the
+        images have jumped as often, or until TF_AHEAD_S after it, should only the transforms have jumped.
+        """
         topics = [name for name, info in bag.topics().items() if info.type == _TF_TYPE]
         static = [name for name in topics if name.rpartition("/")[2] == "tf_static"]
         for _, _, msg in bag.messages(static):
             self._feed(msg, static=True)
         timed = bag.messages([name for name in topics if name not in static])
         waiting: list[Any] = []
+        newest: dict[str, int] = {}
+        ahead_ns = round(TF_AHEAD_S * 1e9)
 
-        def advance(receive_ns: int | None) -> None:
-            limit = None if receive_ns is None else receive_ns + round(TF_AHEAD_S * 1e9)
+        def advance(receive_ns: int | None, image_jumps: int) -> None:
             while True:
                 item = waiting.pop() if waiting else next(timed, None)
                 if item is None:
                     return
-                if limit is not None and item.receive_ns > limit:
-                    waiting.append(item)
-                    return
+                stamps = {t.child_frame_id: stamp_ns(t.header.stamp) for t in item.msg.transforms}
+                back = any(stamp < newest.get(child, stamp) - _JUMP_BACK_NS for child, stamp in stamps.items())
+                if receive_ns is not None:
+                    early = item.receive_ns > receive_ns + ahead_ns
+                    jumps = back and self.tree.jumps >= image_jumps and item.receive_ns > receive_ns - ahead_ns
+                    if early or jumps:
+                        waiting.append(item)
+                        return
+                newest.update(stamps)
                 self._feed(item.msg, static=False)
                 if on_transform is not None:
                     for transform in item.msg.transforms:

@@ -62,12 +62,14 @@ class Dataset:
         self.splits: NDArray[np.str_] = np.array(table["split"].to_pylist(), dtype=str)
         self.drives: NDArray[np.str_] = np.array(table["drive"].to_pylist(), dtype=str)
         segments = table["segment"].to_numpy()
-        # Samples of one stretch are compared with each other: one drive, continuous odometry, one split.
+        # Samples of one stretch are compared with each other: one drive, continuous odometry, one split, and cameras
+        # that stay what they are.
         changes = (
             (self.drives[1:] != self.drives[:-1])
             | (segments[1:] != segments[:-1])
             | (self.splits[1:] != self.splits[:-1])
         )
+        changes[_recalibrated(table) - 1] = True
         self._stretch = np.concatenate([np.zeros(min(1, len(segments)), np.int64), np.cumsum(changes)])
 
     @classmethod
@@ -254,6 +256,23 @@ class Dataset:
             ConfigError: labels are asked for that the dataset does not have.
         """
         return assemble_clip(self, indices, size, cameras, labels)
+
+
+def _recalibrated(table: Any) -> NDArray[np.int64]:
+    """Samples (M), none of them the first, at which a camera has another calibration than when it was last there."""
+    column = table["cameras"].combine_chunks()
+    rows = np.repeat(np.arange(len(column)), column.value_lengths().to_numpy(zero_copy_only=False))
+    images = column.flatten()
+    names = images.field("name").to_pylist()
+    parts = ("width", "height", "k", "distortion_model", "distortion")
+    told = zip(*(images.field(part).to_pylist() for part in parts), strict=True)
+    last: dict[str, tuple[Any, ...]] = {}
+    changed = []
+    for row, name, calibration in zip(rows.tolist(), names, told, strict=True):
+        if last.setdefault(name, calibration) != calibration:
+            changed.append(row)
+            last[name] = calibration
+    return np.unique(np.array(changed, np.int64))
 
 
 def _presence(table: Any, cameras: Sequence[str]) -> NDArray[np.bool_]:

@@ -30,6 +30,10 @@ from selfocc_training.dataset.parquet import DatasetError, RowWriter
 from selfocc_training.dataset.sample import CameraImage, Sample
 
 JPEG_QUALITY = 95
+TF_GAP_NS = 1_000_000_000
+"""Over longer gaps in the odometry poses are not interpolated. With an acceleration of 2 m/s^2 a straight line between
+poses T apart is off by up to a T^2 / 8, a quarter of a metre."""
+
 _HASHED_BYTES = 1 << 20
 
 
@@ -152,8 +156,13 @@ def _samples(root: Path, drive: str, reader: SampleReader, findings: Findings, o
         findings.add_set(rig_sample)
         stamp_ns = rig_sample.stamp_ns
         # A recording of a recording that was played in a loop says everything twice.
-        repeated = stamp_ns <= newest
-        if repeated or not rig_sample.frames or reader.fixed_frame in rig_sample.problems:
+        if stamp_ns <= newest:
+            findings.add_repeated()
+            continue
+        if not rig_sample.frames or reader.fixed_frame in rig_sample.problems:
+            continue
+        stamps = (stamp_ns, *(frame.stamp_ns for frame in rig_sample.frames))
+        if max(reader.tree.gap_ns(reader.fixed_frame, reader.base_frame, at) for at in stamps) > TF_GAP_NS:
             continue
         odom_from_base = reader.tree.lookup(reader.fixed_frame, reader.base_frame, stamp_ns)
         images = tuple(_images(root, drive, rig_sample, odom_from_base, findings))
@@ -161,10 +170,11 @@ def _samples(root: Path, drive: str, reader: SampleReader, findings: Findings, o
             continue
         newest = stamp_ns
         odometer.add(stamp_ns, odom_from_base)
-        findings.add_kept(stamp_ns, odometer.distance_m)
         present = {image.name for image in images}
         missing = tuple(name for name in reader.cameras if name not in present)
-        yield Sample(drive, stamp_ns, odometer.segment, odometer.distance_m, odom_from_base, images, missing)
+        sample = Sample(drive, stamp_ns, odometer.segment, odometer.distance_m, odom_from_base, images, missing)
+        findings.add_kept(sample)
+        yield sample
 
 
 def _images(

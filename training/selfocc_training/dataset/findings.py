@@ -15,12 +15,16 @@ from selfocc_ros.logs.samples import SampleReader
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
 from selfocc_training.dataset.odometer import Odometer, standstill_share
+from selfocc_training.dataset.sample import Sample
 
 EXPOSURE_EVERY = 10
 """Of so many images of a camera, one is decoded to see how bright it is."""
 
 _SATURATED, _BLACK = 250, 5
 _TF_GAP_S = 0.25
+_CLOCK_MS = 100.0
+"""Drivers need different times to hand out an image, but not this different."""
+_OFTEN = 0.1
 _KEPT = 20
 _SPREAD = (5.0, 50.0, 95.0)
 
@@ -40,6 +44,9 @@ class Findings:
         self._exposure: dict[str, list[tuple[float, float, float]]] = {name: [] for name in reader.cameras}
         self._transforms: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
         self._sample_stamps, self._distances = array("q"), array("d")
+        self._missing: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
+        self._sizes: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+        self._repeated = 0
         self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add_frame(self, frame: CameraFrame, receive_ns: int) -> None:
@@ -66,15 +73,24 @@ class Findings:
         for frame in sample.frames:
             self._offsets[frame.camera].append(frame.stamp_ns - sample.stamp_ns)
 
-    def add_kept(self, stamp_ns: int, distance_m: float) -> None:
+    def add_repeated(self) -> None:
+        """Take note of a set whose stamp is not later than those before."""
+        self._repeated += 1
+
+    def add_kept(self, sample: Sample) -> None:
         """Take note of a sample that became part of the dataset."""
-        self._sample_stamps.append(stamp_ns)
-        self._distances.append(distance_m)
+        self._sample_stamps.append(sample.stamp_ns)
+        self._distances.append(sample.distance_m)
+        for image in sample.images:
+            self._sizes[image.name][image.camera.width, image.camera.height] += 1
+        for name in sample.missing:
+            self._missing[name].append(sample.stamp_ns)
 
     def finish(self, odometer: Odometer) -> dict[str, Any]:
         """Everything in plain values, once the recording has been read to its end."""
         check = self._check.finish()
         stamps = np.array(self._sample_stamps, np.int64)
+        clocks = _clocks({name: camera.delay_ms for name, camera in check.cameras.items() if camera.images})
         cameras = {}
         for name, camera in check.cameras.items():
             cameras[name] = {
@@ -90,6 +106,9 @@ class Findings:
                 "problems": camera.problems,
                 "notes": [
                     *camera.notes,
+                    *clocks.get(name, ()),
+                    *self._absences(name, stamps),
+                    *_several(self._sizes[name]),
                     *(f"{count} images: {why}" for why, count in self.left_out[name].most_common(3)),
                 ],
                 **_drops(np.array(self._stamps[name], np.int64)),
@@ -107,7 +126,8 @@ class Findings:
             "complete_sets": check.complete_sets,
             "set_rate_hz": check.set_rate_hz,
             "spread_ms": check.spread_ms,
-            "notes": check.notes,
+            "notes": [note for note in check.notes if note != check.damage],
+            "repeated_sets": self._repeated,
             "cameras": cameras,
             "transforms": {f"{a} -> {b}": _transform(np.array(s, np.int64)) for (a, b), s in self._transforms.items()},
             "begins_ns": begun,
@@ -118,6 +138,41 @@ class Findings:
             "pauses": [{"at_s": (t - begun) * 1e-9, "seconds": s} for t, s in odometer.pauses[:_KEPT]],
             "pause_count": len(odometer.pauses),
         }
+
+    def _absences(self, name: str, stamps: NDArray[np.int64]) -> list[str]:
+        """What is to be said of a camera that is often not there."""
+        missing = np.array(self._missing[name], np.int64)
+        if len(missing) <= _OFTEN * len(stamps):
+            return []
+        first, last = ((missing[place] - stamps[0]) * 1e-9 for place in (0, -1))
+        return [f"missing in {len(missing)} of {len(stamps)} samples, between {first:.1f} s and {last:.1f} s"]
+
+
+def _clocks(delays_ms: dict[str, float]) -> dict[str, list[str]]:
+    """What is to be said of cameras whose stamps come from another clock than those of the others.
+
+    Images take about the same time from stamp to recording; a camera for which that differs much, or that is stamped
+    after it was received, counts time differently. The clock that leaves the shortest plausible time is the right one.
+    """
+    usual = min(delays_ms.values(), key=lambda delay: (delay < 0.0, abs(delay)), default=0.0)
+    found: dict[str, list[str]] = {}
+    for name, delay in delays_ms.items():
+        if abs(delay - usual) > _CLOCK_MS:
+            way = "behind" if delay > usual else "ahead of"
+            sentence = (
+                f"its clock seems to be {abs(delay - usual) * 1e-3:.2f} s {way} the others': its images are matched "
+                "with those of other moments, or with none; `stamp: receive` in the layout goes by the recorder's clock"
+            )
+            found[name] = [sentence]
+    return found
+
+
+def _several(sizes: Counter[tuple[int, int]]) -> list[str]:
+    """What is to be said of a camera whose images change their size, and its calibration with them."""
+    if len(sizes) < 2:
+        return []
+    told = ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes.most_common())
+    return [f"its images come in several sizes: {told}; nothing is compared across a change"]
 
 
 def _gaps(stamps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:

@@ -20,6 +20,7 @@ from selfocc_training.dataset.parquet import read_table
 _THUMBNAIL_WIDTH = 200
 _MOMENTS = (0.05, 0.35, 0.65, 0.95)
 _MANY_DRIVES = 10
+_MOVED_M = 1.0
 _DARK, _BRIGHT, _SATURATED = 0.12, 0.85, 0.15
 _COLOURS = {"train": "#2b6cb0", "val": "#c05621", "gap": "#a0aec0"}
 _STYLE = (
@@ -68,7 +69,8 @@ def remarks(state: DriveState, drive: Mapping[str, Any], description: Mapping[st
                 for gap in sorted(transform["gaps"], key=lambda gap: -float(gap["seconds"]))[:5]
             ]
             said.append(
-                f"gaps in transform {name}: {transform['gap_count']} ({', '.join(places)}); poses are interpolated"
+                f"gaps in transform {name}: {transform['gap_count']} ({', '.join(places)}); poses are interpolated "
+                "over up to 1 s, images in longer gaps are left out"
             )
     if found["jump_count"]:
         places = [f"{jump['metres']:.1f} m at {jump['at_s']:.2f} s" for jump in found["jumps"][:5]]
@@ -78,6 +80,13 @@ def remarks(state: DriveState, drive: Mapping[str, Any], description: Mapping[st
     if found["pause_count"]:
         places = [f"{pause['seconds']:.1f} s from {pause['at_s']:.2f} s on" for pause in found["pauses"][:5]]
         said.append(f"{_count(found['pause_count'], 'stretch', 'es')} without a sample ({', '.join(places)})")
+    if found.get("repeated_sets"):
+        said.append(
+            f"{_count(found['repeated_sets'], 'set')} of images with stamps that were there before (time jumps back): "
+            "left out"
+        )
+    if found["distance_m"] < _MOVED_M:
+        said.append(f"the vehicle does not move ({found['distance_m']:.1f} m): nothing can be learnt from this drive")
     said += [str(note) for note in found["notes"]]
     for name, camera in found["cameras"].items():
         said += [f"camera {name}: {text}" for text in (*camera["problems"], *camera["notes"], *_light(camera))]
