@@ -158,7 +158,7 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
         raise ConfigError("there is nothing to train on: data.seeds is 0; name a prepared dataset with --data DATASET.")
     plan = data.town_plan()
     paths = [clip_path(folder, seed, index, plan) for index in range(data.clips_per_seed) for seed in seeds]
-    if renders:
+    if renders and not all(path.is_file() for path in paths):
         make_clips(
             folder,
             seeds,
@@ -171,6 +171,8 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
     while not all(path.is_file() for path in paths):
         time.sleep(1.0)
     source = f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
+    source += f", class maps ({data.class_noise:.0%} wrong)" if data.class_maps else ""
+    source += ", true voxels that the cameras see" if data.voxel_labels else ""
     if data.distilled:
         return [load_labelled_clip(path) for path in paths], f"{source}, voxels distilled by {told_by(folder)}"
     return [load_clip(path) for path in paths], source

@@ -283,6 +283,12 @@ def test_the_runs_that_come_with_the_package_make_clips_of_the_right_size(name: 
     check_clip_size(config)
 
 
+@pytest.mark.parametrize("key", ["scenes_per_step", "save_every", "log_every"])
+def test_counts_that_make_no_sense_are_refused(config: TrainConfig, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} must be at least 1, found 0"):
+        dataclasses.replace(config, **{key: 0})
+
+
 def test_the_shipped_configuration_is_read() -> None:
     assert load_train_config("tiny_town").model == "tiny"
     assert load_train_config("tiny_town", steps=5, seed=2).steps == 5

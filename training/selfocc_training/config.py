@@ -165,6 +165,12 @@ class TrainConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
+    def __post_init__(self) -> None:
+        least = {"scenes_per_step": 1, "save_every": 1, "log_every": 1, "picture_every": 0, "steps_ahead": 0}
+        for key, low in least.items():
+            if (value := getattr(self, key)) < low:
+                raise ConfigError(f"{key} must be at least {low}, found {value}.")
+
 
 def load_train_config(
     name_or_path: str, steps: int | None = None, seed: int | None = None, dataset: str | None = None

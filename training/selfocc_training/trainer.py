@@ -92,9 +92,9 @@ class Objective(nn.Module):
         self.model, self._config, self._bfloat16 = model, config, bfloat16
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """Unweighted terms, and their weighted sum as ``loss``."""
+        """The weighted sum of the terms as ``loss``, and the terms, unweighted."""
         terms = training_losses(self.model, step, self._config, self._bfloat16)
-        return {**terms, "loss": total_loss(terms, self._config)}
+        return {"loss": total_loss(terms, self._config), **terms}
 
 
 class Trainer:
@@ -218,7 +218,10 @@ class Trainer:
         return range(self._processes.global_rank * count, (self._processes.global_rank + 1) * count)
 
     def _draw(self, number: int) -> list[Step]:
-        config = self.config
+        config, device = self.config, self._processes.device
+        if device.index is not None:
+            # The loader's thread would otherwise wake up the first GPU, which is another process's.
+            torch.cuda.set_device(device)
         return [self._placed(draw_step(self.clips, number, config.seed, config.data, n)) for n in self._scenes()]
 
     def _placed(self, step: Step) -> Step:

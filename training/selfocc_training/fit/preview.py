@@ -39,7 +39,7 @@ def preview(network: Network, step: Step) -> dict[str, Picture]:
     rows = [_row(network, scene, step, view) for view in range(len(step.current_cameras))]
     return {
         "views": np.vstack(rows),
-        "birds_eye": occupancy_panel(_volume(network, scene, step), f"step {step.number}"),
+        "birds_eye": occupancy_panel(_volume(network, scene, step), "occupancy"),
     }
 
 
