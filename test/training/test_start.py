@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from selfocc_ros.configuration import ConfigError
-from selfocc_ros.model.checkpoint import save_checkpoint
+from selfocc_ros.model.checkpoint import read_info, save_checkpoint, shipped_checkpoint
 from selfocc_ros.model.config import ModelConfig, parse_model_config
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.selfocc import SelfOcc, build_model
+from selfocc_training.config import load_train_config
 from selfocc_training.start import load_start, with_start
 from selfocc_training.town_clips import Clip, camera_rig
+from selfocc_training.trainer import check_clip_size, trained_config
 
 
-def config(thresholds: list[float], **head: Any) -> ModelConfig:
+def small(thresholds: list[float], **head: Any) -> ModelConfig:
     values = {
         "name": "small",
         "input": {"width": 64, "height": 48},
@@ -37,7 +39,7 @@ def config(thresholds: list[float], **head: Any) -> ModelConfig:
 
 def stored(folder: Path, **head: Any) -> tuple[str, SelfOcc]:
     torch.manual_seed(1)
-    model = build_model(config([-0.1], **head))
+    model = build_model(small([-0.1], **head))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     path = folder / "start.safetensors"
@@ -47,7 +49,7 @@ def stored(folder: Path, **head: Any) -> tuple[str, SelfOcc]:
 
 def test_a_network_with_an_occupancy_head_more_decides_as_its_start(tmp_path: Path, ground_clip: Clip) -> None:
     start, plain = stored(tmp_path)
-    wanted = with_start(config([0.3], occupancy=True), start)
+    wanted = with_start(small([0.3], occupancy=True), start)
     assert wanted.head.occupancy
     assert wanted.decision == plain.config.decision
     model = build_model(wanted)
@@ -60,9 +62,21 @@ def test_a_network_with_an_occupancy_head_more_decides_as_its_start(tmp_path: Pa
     assert decided[0].std() > 0.05
 
 
+@pytest.mark.parametrize("name", ["tiny_town_distil", "tiny_recording_distil"])
+def test_configurations_for_distilled_labels_fit_the_shipped_checkpoint(name: str) -> None:
+    config = load_train_config(name)
+    check_clip_size(config)
+    found = trained_config(config)
+    assert isinstance(found, ModelConfig)
+    assert found.head.occupancy
+    assert found.decision == read_info(shipped_checkpoint()).config.decision
+    assert config.loss.voxels
+    assert config.data.distilled != config.data.voxel_labels
+
+
 def test_a_head_that_the_start_has_cannot_be_left_out(tmp_path: Path) -> None:
     start, _ = stored(tmp_path, occupancy=True, classes=["road", "car"])
-    assert with_start(config([0.0], occupancy=True, classes=["road", "car"]), start).head.occupancy
+    assert with_start(small([0.0], occupancy=True, classes=["road", "car"]), start).head.occupancy
     for head in ({"occupancy": True}, {"classes": ["road", "car"]}, {"occupancy": True, "classes": ["car", "road"]}):
         with pytest.raises(ConfigError, match="they differ in head"):
-            with_start(config([0.0], **head), start)
+            with_start(small([0.0], **head), start)

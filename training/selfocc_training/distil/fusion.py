@@ -36,7 +36,7 @@ class FusionConfig:
 
     reach_m: float = 20.0
     """Travel before and after a sample within which viewpoints count."""
-    spacing_m: float = 1.8
+    spacing_m: float = 2.4
     """Travel between the viewpoints that are fused; a sample's own always is."""
     decay_m: float = 4.0
     """Distance from a viewpoint over which its weight falls to 1/e."""
