@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,8 @@ from selfocc_training.evaluation.choice import Ways, blinded, evenly, far_sample
 from selfocc_training.evaluation.classes import (
     NO_CLASS,
     ProtocolError,
-    channel_labels,
     common,
     matches,
-    network_classes,
 )
 from selfocc_training.evaluation.report import ranked, thickened, write_report
 from selfocc_training.evaluation.run import evaluate
@@ -67,13 +64,6 @@ def test_names_of_classes() -> None:
     assert common([], ["bus"], CLASS_NAMES) == set()
     with pytest.raises(ProtocolError, match=r"\(moon\) and the dataset's \(car\) have no name in common"):
         common(["moon"], ["car"], CLASS_NAMES)
-    ours = SimpleNamespace(head=SimpleNamespace(classes=("car", "road")))
-    assert network_classes(ours) == ("car", "road")
-    assert channel_labels(ours) == (0, 1)
-    published = SimpleNamespace(head=SimpleNamespace(classes=(1, 4, 4, 0)))
-    assert network_classes(published) == CLASS_NAMES[:5]
-    assert channel_labels(published) == (1, 4, 4, 0)
-    assert network_classes(SimpleNamespace()) == ()
 
 
 def test_points_stay_visible_in_small_pictures() -> None:

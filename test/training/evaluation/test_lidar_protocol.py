@@ -16,7 +16,7 @@ from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import pose_from_rpy
 from selfocc_ros.geometry.rig import CameraRig
 from selfocc_ros.geometry.voxels import VoxelGrid
-from selfocc_ros.logs.messages import POINT_CLOUD, header
+from selfocc_ros.logs.messages import POINT_CLOUD, point_cloud
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.writer import BagWriter
 from selfocc_training.dataset.dataset import Dataset
@@ -37,15 +37,8 @@ def sweep(*points: tuple[float, float, float]) -> Sweep:
 
 
 def cloud(stamp_ns: int, frame_id: str, points: NDArray[np.float32]) -> Any:
-    fields = [
-        TYPES["sensor_msgs/msg/PointField"](name=name, offset=4 * i, datatype=7, count=1)
-        for i, name in enumerate("xyz")
-    ]
-    data = np.ascontiguousarray(points, np.float32).view(np.uint8).reshape(-1)
-    return TYPES[POINT_CLOUD](
-        header=header(stamp_ns, frame_id), height=1, width=len(points), fields=fields, is_bigendian=False,
-        point_step=12, row_step=len(data), data=data, is_dense=True,
-    )  # fmt: skip
+    fields = np.dtype([(axis, "<f4") for axis in "xyz"])
+    return point_cloud(stamp_ns, frame_id, np.ascontiguousarray(points, "<f4").view(fields).reshape(-1), dense=True)
 
 
 def test_rays_are_free_up_to_their_hit() -> None:

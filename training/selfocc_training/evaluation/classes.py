@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.errors import SelfOccError
-from selfocc_training.metrics.occ3d import CLASS_NAMES as OCC3D_NAMES
 
 NO_CLASS = -1
 """Of a class whose name the benchmark does not know."""
@@ -19,22 +17,6 @@ NO_CLASS = -1
 
 class ProtocolError(SelfOccError, ValueError):
     """A dataset, a network or an option that does not go with a protocol."""
-
-
-def channel_labels(config: Any) -> tuple[int, ...]:
-    """Label of each class channel of a network; empty for one without classes."""
-    classes: Sequence[int | str] = getattr(getattr(config, "head", None), "classes", ())
-    return tuple(place if isinstance(label, str) else label for place, label in enumerate(classes))
-
-
-def network_classes(config: Any) -> tuple[str, ...]:
-    """Names of a network's labels; empty for a network without classes.
-
-    Published networks know their labels by Occ3D's numbers, of which 0, what they call sky, is Occ3D's others.
-    """
-    classes: Sequence[int | str] = getattr(getattr(config, "head", None), "classes", ())
-    names = tuple(name for name in classes if isinstance(name, str))
-    return names or OCC3D_NAMES[: max((label + 1 for label in channel_labels(config)), default=0)]
 
 
 def matches(names: Sequence[str], benchmark: Sequence[str]) -> NDArray[np.int64]:

@@ -13,16 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfocc_ros.model.families import class_labels, label_names
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.labels import voxels_path
 from selfocc_training.evaluation.choice import Ways
 from selfocc_training.evaluation.classes import (
     NO_CLASS,
     ProtocolError,
-    channel_labels,
     common,
     matches,
-    network_classes,
 )
 from selfocc_training.evaluation.flat_ground import choose_layers, told_layers
 from selfocc_training.evaluation.grids import Bools, VoxelTruth, read_field, read_volume
@@ -65,7 +64,7 @@ class VoxelScorer(Scorer[VoxelTruth]):
         if labels is None or labels.grid is None:
             raise ProtocolError(f"{self.lacks}; see docs/dataset.md for how labels are added")
         self.grid = labels.grid
-        ours = network_classes(predictor.config)
+        ours = label_names(predictor.config)
         told = bool((matches(labels.classes, self.benchmark) != NO_CLASS).any())
         self.named = bool(ours) and told
         if self.named:
@@ -187,7 +186,7 @@ class Occ3dScorer(VoxelScorer):
     def _read(self, truth: VoxelTruth, prediction: Any) -> tuple[Bools, NDArray[np.uint8] | None]:
         if not self.settings.as_selfocc:
             return super()._read(truth, prediction)
-        channels = channel_labels(self.predictor.config) if self.named else ()
+        channels = class_labels(self.predictor.config) if self.named else ()
         return read_field(prediction.scene, truth.labels, self.protocol, self.predictor.ground_z, channels)
 
     def _scored(self, truth: VoxelTruth, occupied: Bools, classes: Classes) -> Score:
