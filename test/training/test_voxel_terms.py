@@ -104,6 +104,20 @@ def test_unknown_voxels_have_no_influence(ground_clip: Clip) -> None:
     assert scene.nodes.grad[:, 11:].any()
 
 
+def test_voxels_in_no_image_have_no_influence(ground_clip: Clip) -> None:
+    """Without the camera that looks to the left, labels on the left do not count."""
+    model = network(FAST)
+    step = draw_step([labelled(ground_clip)], 3, 0, DATA)
+    assert step.voxels is not None
+    left = torch.from_numpy(GRID.centres()[..., 1] > 6)
+    spoiled = dataclasses.replace(step, voxels=torch.where(left, FREE, step.voxels).to(torch.uint8))
+    few = torch.tensor([0, 2])
+    with torch.no_grad():
+        assert loss(model, step) != loss(model, spoiled)
+        fewer = [dataclasses.replace(one, rig=one.rig.select(few), images=one.images[few]) for one in (step, spoiled)]
+        assert loss(model, fewer[0]) == loss(model, fewer[1])
+
+
 def test_labels_of_another_grid_are_read_where_they_lie(ground_clip: Clip) -> None:
     """The start is flat ground whatever the grid; what reaches beyond the network's box does not count."""
     model = network(FAST)

@@ -41,7 +41,7 @@ def check_voxels(weight: float, model: AnyConfig, step: Step) -> None:
 
 
 def voxel_loss(network: Network, scene: Scene, step: Step) -> Tensor:
-    """Loss of the known voxels of a step.
+    """Loss of the known voxels of a step that lie in one of its images: what cameras are left out show is not asked.
 
     Of a network without classes the binary cross entropy of being occupied. With classes cross entropy and
     Lovász-softmax over classes and free.
@@ -50,6 +50,8 @@ def voxel_loss(network: Network, scene: Scene, step: Step) -> Tensor:
         raise TypeError("labels of voxels are asked of a step without them; check_voxels comes first")
     occupancy, kept = _occupancy(network, scene, step.voxel_grid)
     kept &= step.voxels != UNLABELLED
+    centres = torch.as_tensor(step.voxel_grid.centres()).to(occupancy)
+    kept[kept.clone()] = step.rig.project(centres[kept])[2].any(dim=0)
     labels, occupancy = step.voxels[kept].long(), occupancy[kept]
     told = class_labels(network.config)
     if not told:
@@ -58,7 +60,7 @@ def voxel_loss(network: Network, scene: Scene, step: Step) -> Tensor:
     # Channels that bear one label are one class; all that is no channel is free.
     rank = [names.index(label) for label in told] + [len(names)] * (256 - len(told))
     labels = torch.tensor(rank, device=labels.device)[labels]
-    centres = torch.as_tensor(step.voxel_grid.centres(), device=labels.device)[kept]
+    centres = centres[kept]
     generator = torch.Generator(labels.device).manual_seed(step.seed)
     drawn = torch.randperm(len(labels), generator=generator, device=labels.device)[:LOVASZ_VOXELS]
     solid = labels < len(names)
@@ -75,7 +77,7 @@ def _occupancy(network: Any, scene: Scene, grid: VoxelGrid) -> tuple[Tensor, Ten
     own: VoxelGrid = network.config.grid
     if own == grid:
         return logits, torch.ones(grid.shape, dtype=torch.bool, device=logits.device)
-    points = torch.as_tensor(grid.centres(), device=logits.device)
+    points = torch.as_tensor(grid.centres()).to(logits)
     lower, upper = points.new_tensor(own.lower), points.new_tensor(own.upper)
     half = points.new_tensor(own.cell) / 2
     inside = ((points > lower) & (points < upper)).all(dim=-1)
