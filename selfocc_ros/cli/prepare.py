@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--val-share", type=float, default=0.2, help="share kept for validation (default: 0.2)")
     parser.add_argument("--gap", type=float, default=30.0, help="metres between the two parts of a drive (default: 30)")
+    parser.add_argument(
+        "--cache", metavar="WxH",
+        help="also decode all images to this size, a network's input, so that training need not (DATASET/cache)",
+    )  # fmt: skip
     parser.add_argument("--json", help="write dataset.json's content to this file too ('-': standard output)")
 
 
@@ -48,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_training.dataset.prepare import prepare
     from selfocc_training.dataset.splits import SplitPlan
 
+    size = _size(args.cache) if args.cache else None
     plan = SplitPlan(args.split, args.val_share, args.gap)
     progress = Progress("preparing")
     description = prepare(
@@ -63,6 +68,29 @@ def run(args: argparse.Namespace) -> int:
     if args.json != "-":
         print((args.out / "report.txt").read_text(encoding="utf-8"), end="")
         print(f"\n{args.out}: look at {args.out / 'report.html'}")
+    if size is not None:
+        _fill(args.out, size, quiet=args.json == "-")
     if args.json:
         write_json(args.json, description)
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    from selfocc_ros.errors import SelfOccError
+
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise SelfOccError(f"--cache needs a network's input size like 320x192, found {text!r}")
+    return int(width), int(height)
+
+
+def _fill(root: Path, size: tuple[int, int], quiet: bool) -> None:
+    from selfocc_ros.cli.progress import Progress
+    from selfocc_training.dataset.dataset import Dataset
+    from selfocc_training.dataset.seen import fill_cache
+
+    dataset, progress = Dataset.open(root), Progress("decoding")
+    used = fill_cache(dataset, size, lambda count: progress.tell(f"{count} of {len(dataset)} samples"))
+    progress.close()
+    if not quiet:
+        print(f"{root / 'cache'}: images of {size[0]}x{size[1]} take {used / 1e6:.1f} MB")

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import VoxelGrid
-from selfocc_ros.sensing.preprocess import preprocess
+from selfocc_training.dataset.cache import ImageCache
 from selfocc_training.dataset.clip_labels import class_table, seen_labels, seen_mask, source_pixels
 from selfocc_training.dataset.labels import UNKNOWN, LabelNames
 from selfocc_training.dataset.parquet import DatasetError
+from selfocc_training.dataset.seen import no_image, show_images
 from selfocc_training.town_clips import Clip
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ NO_LABELS = ClipLabels()
 
 
 def assemble_clip(
-    dataset: Dataset, indices: Sequence[int], size: tuple[int, int], cameras: Sequence[str] | None, labels: ClipLabels
+    dataset: Dataset,
+    indices: Sequence[int],
+    size: tuple[int, int],
+    cameras: Sequence[str] | None,
+    labels: ClipLabels,
+    cache: ImageCache | None,
 ) -> Clip:
     """See ``Dataset.clip``."""
     base_from_ground = np.eye(4)
@@ -54,22 +60,17 @@ def assemble_clip(
     recorded: tuple[CameraModel, ...] = ()
     shown: tuple[CameraModel, ...] = ()
     for k, index in enumerate(indices):
-        sample, seen = dataset[index], preprocess(dataset.rig_sample(index), size)
-        missing = [name for name in names if name not in seen.rig.names]
-        if missing:
-            raise DatasetError(
-                f"{dataset.root}: the sample of {sample.drive} at {sample.stamp_ns} has no image of '{missing[0]}'"
-            )
-        order = [seen.rig.names.index(name) for name in names]
-        rig = seen.rig.subset(order)
-        if shown and rig.cameras != shown:
+        sample = dataset[index]
+        found = [sample.image(name) for name in names]
+        present = [image for image in found if image is not None]
+        if len(present) < len(names):
+            raise no_image(dataset, sample, names[found.index(None)])
+        cameras_k = show_images(dataset, index, sample, present, images[k], cache)
+        if shown and cameras_k != shown:
             raise DatasetError(f"{dataset.root}: a calibration of {sample.drive} changes before {sample.stamp_ns}")
-        if not shown:
-            whole = dict(zip(sample.rig.names, sample.rig.cameras, strict=True))
-            shown, recorded = rig.cameras, tuple(whole[name] for name in names)
-        images[k] = seen.images[order].transpose(0, 3, 1, 2)
+        shown, recorded = cameras_k, tuple(image.camera for image in present)
         odom_from_base[k] = sample.odom_from_base @ base_from_ground
-        odom_from_camera[k] = sample.odom_from_base @ rig.base_from_camera
+        odom_from_camera[k] = sample.odom_from_base @ np.array([image.base_from_camera for image in present])
     pictures = _Pictures(dataset, indices, size, names, recorded, shown)
     matrices = np.stack([camera.matrix for camera in shown])
     class_maps, voxels, grid, free = None, None, None, 0

@@ -9,6 +9,7 @@ from typing import overload
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_training.config import DataConfig
+from selfocc_training.dataset.cache import ImageCache
 from selfocc_training.dataset.clip import ClipLabels
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.town_clips import Clip
@@ -29,6 +30,7 @@ class DatasetClips(Sequence[Clip]):
         indices: samples of each clip.
         drives: names of the drives that clips come from.
         left_out: drives that are too short, with the metres that they have in one piece.
+        cache: images at the network's size, on disk.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class DatasetClips(Sequence[Clip]):
             ConfigError: no drive is long enough, or clips are shorter than what a step compares.
             DatasetError: the dataset has no samples to train on.
         """
-        self.dataset, self._plan, self._kept_bytes = dataset, data.clip, kept_bytes
+        self.dataset, self._kept_bytes = dataset, kept_bytes
+        self.cache = ImageCache(dataset.root, (data.clip.width, data.clip.height))
         self._labels = ClipLabels(data.class_maps, data.voxel_labels, tuple(classes))
         least = 2 * data.widest_gap + 1
         if data.clip.frames < least:
@@ -71,6 +74,12 @@ class DatasetClips(Sequence[Clip]):
             )
         self._kept: OrderedDict[int, Clip] = OrderedDict()
 
+    @property
+    def cache_bytes(self) -> int:
+        """Disk space of the images of all clips at the network's size."""
+        images = {(index, name) for cut in self.indices for name in self.dataset.cameras_of(cut) for index in cut}
+        return len(images) * self.cache.image_bytes
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -85,8 +94,8 @@ class DatasetClips(Sequence[Clip]):
         number = range(len(self))[number]
         if number not in self._kept:
             indices = self.indices[number]
-            size = self._plan.width, self._plan.height
-            self._kept[number] = self.dataset.clip(indices, size, self.dataset.cameras_of(indices), self._labels)
+            cameras = self.dataset.cameras_of(indices)
+            self._kept[number] = self.dataset.clip(indices, self.cache.size, cameras, self._labels, self.cache)
             while len(self._kept) > 1 and sum(clip.nbytes for clip in self._kept.values()) > self._kept_bytes:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
+from selfocc_training.dataset.cache import ImageCache
 from selfocc_training.dataset.clip import NO_LABELS, ClipLabels, assemble_clip
 from selfocc_training.dataset.labels import (
     LabelNames,
@@ -61,6 +62,7 @@ class Dataset:
         self.distance_m: NDArray[np.float64] = table["distance_m"].to_numpy()
         self.splits: NDArray[np.str_] = np.array(table["split"].to_pylist(), dtype=str)
         self.drives: NDArray[np.str_] = np.array(table["drive"].to_pylist(), dtype=str)
+        self._drive_starts = np.flatnonzero(np.concatenate([[True], self.drives[1:] != self.drives[:-1]]))
         segments = table["segment"].to_numpy()
         # Samples of one stretch are compared with each other: one drive, continuous odometry, one split, and cameras
         # that stay what they are.
@@ -159,13 +161,22 @@ class Dataset:
             chosen.append(following)
         return chosen
 
-    def rig_sample(self, index: int) -> RigSample:
+    def number_in_drive(self, index: int) -> int:
+        """How many samples of its drive a sample comes after."""
+        return index - int(self._drive_starts[np.searchsorted(self._drive_starts, index, side="right") - 1])
+
+    def rig_sample(self, index: int, cameras: Sequence[str] | None = None) -> RigSample:
         """A sample as the node gets it from its topics: encoded images and their rig.
+
+        Args:
+            cameras: read these alone.
 
         Raises:
             DatasetError: an image file is missing.
         """
         sample = self[index]
+        if cameras is not None:
+            sample = replace(sample, images=tuple(image for image in sample.images if image.name in cameras))
         frames = []
         for image in sample.images:
             path = self.root / image.file
@@ -242,6 +253,7 @@ class Dataset:
         size: tuple[int, int],
         cameras: Sequence[str] | None = None,
         labels: ClipLabels = NO_LABELS,
+        cache: ImageCache | None = None,
     ) -> Clip:
         """Samples as a training clip, images as the network sees them: undistorted, within `size` (width, height).
 
@@ -249,13 +261,14 @@ class Dataset:
             indices: T samples of one stretch of a drive, as `along` gives them.
             cameras: which, in this order; None is all that the first sample has.
             labels: which labels to give it; masks of the own vehicle it gets where there are any.
+            cache: keeps images of this size, and gives back those that it has.
 
         Raises:
             DatasetError: a camera is missing in one of the samples, or its calibration changes between them.
             DecodeError: no image of a sample can be decoded.
             ConfigError: labels are asked for that the dataset does not have.
         """
-        return assemble_clip(self, indices, size, cameras, labels)
+        return assemble_clip(self, indices, size, cameras, labels, cache)
 
 
 def _recalibrated(table: Any) -> NDArray[np.int64]:
