@@ -143,6 +143,9 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     if clips.left_out:
         short = ", ".join(f"{drive} ({metres:.1f} m)" for drive, metres in clips.left_out.items())
         _status(f"too short to train on, left out: {short}")
+    _status(
+        f"images at the network's size are kept in {clips.cache.folder}: {clips.cache_bytes / 1e6:.0f} MB in the end"
+    )
     return clips, f"dataset {data.dataset}: {len(clips)} clips of {', '.join(clips.drives)}"
 
 

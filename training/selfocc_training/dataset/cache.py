@@ -34,10 +34,13 @@ class ImageCache:
     Args:
         root: the dataset's folder.
         size: (width, height) of the network's input.
+
+    Attributes:
+        folder: where the images lie.
     """
 
     def __init__(self, root: Path, size: tuple[int, int]) -> None:
-        self._folder, self.size = root / FOLDER, size
+        self.folder, self.size = root / FOLDER, size
         self._cameras: dict[str, CameraModel] = {}
         self._writes = True
 
@@ -96,20 +99,20 @@ class ImageCache:
         return f"{self.size[0]}x{self.size[1]}-{told}"
 
     def _path(self, key: str, drive: str, camera: str) -> Path:
-        return self._folder / key / drive / f"{camera}.raw"
+        return self.folder / key / drive / f"{camera}.raw"
 
     def _camera(self, key: str) -> CameraModel | None:
         if key not in self._cameras:
             try:
-                values = json.loads((self._folder / key / "camera.json").read_text(encoding="utf-8"))
+                values = json.loads((self.folder / key / "camera.json").read_text(encoding="utf-8"))
                 self._cameras[key] = CameraModel(values["width"], values["height"], np.array(values["k"]))
             except (OSError, ValueError, KeyError):
                 return None
         return self._cameras[key]
 
     def _keep_camera(self, key: str, camera: CameraModel) -> None:
-        part = self._folder / key / f"camera.{os.getpid()}.part"
+        part = self.folder / key / f"camera.{os.getpid()}.part"
         values = {"width": camera.width, "height": camera.height, "k": camera.matrix.tolist()}
         part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-        part.replace(self._folder / key / "camera.json")
+        part.replace(self.folder / key / "camera.json")
         self._cameras[key] = camera
