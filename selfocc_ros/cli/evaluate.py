@@ -178,7 +178,8 @@ def _painter(folder: Path) -> Callable[..., None]:
     def paint(scene: Any, truth: Any, volume: Any, depths: Any) -> None:
         frame = scene.frame
         name = f"{scene.seed}_{round(time_of(frame.stamp_ns) * 1e3):06d}ms"
-        volumes = {"predicted (pale: not seen)": volume, "true, where cameras see": truth_as_volume(truth)}
+        true = truth_as_volume(truth, with_classes=volume.classes is not None)
+        volumes = {"predicted (pale: not seen)": volume, "true, where cameras see": true}
         unseen = ~truth.camera_mask.any(axis=2)
         images = [view.image for view in frame.views]
         caption = f"town {scene.seed}"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, OccupancyVolume, VoxelGrid
-from selfocc_ros.viz.colours import height_colours
+from selfocc_ros.viz.colours import class_colours, height_colours
 
 FREE_COLOUR = (244, 244, 244)
 UNKNOWN_COLOUR = (150, 150, 150)
@@ -27,6 +27,7 @@ def birds_eye(
 ) -> NDArray[np.uint8]:
     """The volume from above, each column coloured by its highest occupied voxel's height above `ground_z`.
 
+    A volume with classes shows that voxel's class instead.
     Columns without an occupied voxel are nearly white where at least one voxel is known to be free, and grey where
     nothing is known. A light from the upper left darkens the lee of whatever stands higher than its neighbour.
 
@@ -46,8 +47,11 @@ def birds_eye(
     image[:] = UNKNOWN_COLOUR
     image[(volume.state == FREE).any(axis=2)] = FREE_COLOUR
     solid = tops >= 0
-    heights = grid.lower[2] + (tops[solid] + 0.5) * grid.cell[2] - ground_z
-    image[solid] = height_colours(heights) * _relief(tops)[solid][:, None]
+    if volume.classes is None:
+        colours = height_colours(grid.lower[2] + (tops[solid] + 0.5) * grid.cell[2] - ground_z)
+    else:
+        colours = class_colours(volume.classes[(*np.nonzero(solid), tops[solid])], volume.class_names)
+    image[solid] = colours * _relief(tops)[solid][:, None]
     if fade is not None:
         image[fade] = np.rint(_PALE * np.array(UNKNOWN_COLOUR) + (1 - _PALE) * image[fade]).astype(np.uint8)
     upright = image[::-1, ::-1]

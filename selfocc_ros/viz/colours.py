@@ -8,6 +8,7 @@ nearly black ends are left out.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from functools import cache
 
@@ -83,7 +84,7 @@ def depth_colours(depth: ArrayLike, near: float = DEPTH_RANGE[0], far: float = D
 
 
 def class_colours(labels: ArrayLike, names: Sequence[str]) -> NDArray[np.uint8]:
-    """Colours of labels: those of CLASS_COLOURS, and for other names hues that differ from label to label.
+    """Colours of labels: those of CLASS_COLOURS, and for any other name a hue of its own, the same everywhere.
 
     Args:
         labels: (M) indices of ``names``.
@@ -91,7 +92,6 @@ def class_colours(labels: ArrayLike, names: Sequence[str]) -> NDArray[np.uint8]:
     Returns:
         (M,3) uint8 RGB.
     """
-    # Steps of the golden ratio keep hues apart however many there are.
     turbo = _turbo()
-    palette = [CLASS_COLOURS.get(name, turbo[int(255 * (0.618034 * n % 1.0))]) for n, name in enumerate(names)]
+    palette = [CLASS_COLOURS.get(name, turbo[zlib.crc32(name.encode()) % len(turbo)]) for name in names]
     return np.asarray(palette, np.uint8).reshape(-1, 3)[np.asarray(labels, np.int64).reshape(-1)]

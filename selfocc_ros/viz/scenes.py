@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import FREE, OCC3D_CLASSES, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import DecodeError, RigSample
 
@@ -31,11 +31,14 @@ class Truth(Protocol):
         """(X,Y,Z) what the cameras see."""
 
 
-def truth_as_volume(truth: Truth) -> OccupancyVolume:
+def truth_as_volume(truth: Truth, with_classes: bool = False) -> OccupancyVolume:
     """The truth as a prediction could know it: unknown where no camera sees."""
     state = np.where(truth.classes != _FREE_CLASS, OCCUPIED, FREE).astype(np.uint8)
     state[~truth.camera_mask] = UNKNOWN
-    return OccupancyVolume(truth.grid, state)
+    if not with_classes:
+        return OccupancyVolume(truth.grid, state)
+    classes = np.where(state == OCCUPIED, truth.classes, np.uint8(0))
+    return OccupancyVolume(truth.grid, state, None, classes, OCC3D_CLASSES)
 
 
 def volume_of_points(grid: VoxelGrid, points: NDArray[np.float32]) -> NDArray[np.bool_]:

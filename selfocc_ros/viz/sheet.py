@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.rig import CameraRig
-from selfocc_ros.geometry.voxels import OccupancyVolume
+from selfocc_ros.geometry.voxels import OCCUPIED, OccupancyVolume
 from selfocc_ros.viz.birdseye import birds_eye
-from selfocc_ros.viz.text import PAPER, height_legend, mark_vehicle, scale_bar, text_width, write
+from selfocc_ros.viz.text import PAPER, class_legend, height_legend, mark_vehicle, scale_bar, text_width, write
 
 Image = NDArray[np.uint8]
 _MARGIN = 12
@@ -103,7 +103,7 @@ def scene_sheet(
     write(cameras, title, ((cameras.shape[1] - text_width(title, 0.6)) // 2, 18), 0.6)
     parts = [cameras, *(_padded(panel, height) for panel in panels)]
     width = max(sum(part.shape[1] for part in parts) + _MARGIN * (len(parts) + 1), 400)
-    legend = height_legend(min(width - 2 * _MARGIN, 560))
+    legend = _legend(list(volumes.values()), min(width - 2 * _MARGIN, 560))
     beside = text_width(caption) + legend.shape[1] + 3 * _MARGIN <= width
     sheet = np.full((height + (1 if beside else 2) * legend.shape[0] + 3 * _MARGIN, width, 3), 255, np.uint8)
     x = _MARGIN
@@ -114,6 +114,22 @@ def scene_sheet(
     sheet[y : y + legend.shape[0], width - _MARGIN - legend.shape[1] : width - _MARGIN] = legend
     write(sheet, caption, (_MARGIN, y + 18 + (0 if beside else legend.shape[0])), 0.5)
     return sheet
+
+
+def _legend(volumes: Sequence[OccupancyVolume], width: int) -> Image:
+    """What colours mean: classes where a volume has any, else heights."""
+    shown = {name for volume in volumes for name in _names_in(volume)}
+    if not shown:
+        return height_legend(width)
+    names = sorted(shown)
+    return class_legend(names, range(len(names)), width)
+
+
+def _names_in(volume: OccupancyVolume) -> set[str]:
+    """Classes of a volume's occupied voxels."""
+    if volume.classes is None:
+        return set()
+    return {volume.class_names[label] for label in np.unique(volume.classes[volume.state == OCCUPIED])}
 
 
 def save(path: str, image: Image) -> None:

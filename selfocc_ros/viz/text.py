@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.viz.birdseye import pixel_of
-from selfocc_ros.viz.colours import HEIGHT_RANGE, height_colours
+from selfocc_ros.viz.colours import HEIGHT_RANGE, class_colours, height_colours
 
 Image = NDArray[np.uint8]
 INK = (35, 35, 35)
@@ -70,3 +72,25 @@ def height_legend(width: int, height: int = 34) -> Image:
         label = f"{metres} m"
         write(strip, label, (min(x - text_width(label, 0.36) // 2, width - text_width(label, 0.36)), 30), 0.36)
     return strip
+
+
+def class_legend(names: Sequence[str], shown: Sequence[int], width: int, line: int = 18) -> Image:
+    """Lines (H, width, 3) that show which colour means which class.
+
+    Args:
+        names: of all labels.
+        shown: labels to name.
+    """
+    places: list[tuple[int, int]] = []
+    x, y = 2, 0
+    for label in shown:
+        needed = 16 + text_width(names[label], 0.4) + 12
+        if x + needed > width and x > 2:
+            x, y = 2, y + line
+        places.append((x, y))
+        x += needed
+    legend = np.full((y + line, width, 3), 255, np.uint8)
+    for label, (x, y), colour in zip(shown, places, class_colours(shown, names), strict=True):
+        legend[y + 3 : y + 15, x : x + 12] = colour
+        write(legend, names[label], (x + 16, y + 13), 0.4)
+    return legend

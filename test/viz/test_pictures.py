@@ -14,9 +14,10 @@ from selfocc_ros.geometry.poses import pose_from_rpy
 from selfocc_ros.geometry.rig import CameraRig
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
 from selfocc_ros.viz.birdseye import FREE_COLOUR, UNKNOWN_COLOUR, birds_eye, column_tops, pixel_of
-from selfocc_ros.viz.colours import depth_colours, height_colours
+from selfocc_ros.viz.colours import class_colours, depth_colours, height_colours
 from selfocc_ros.viz.depth import depth_strip
 from selfocc_ros.viz.sheet import arrange, save, scene_sheet
+from selfocc_ros.viz.text import class_legend
 
 GRID = VoxelGrid((-4.0, -2.0, -1.0), (4.0, 2.0, 5.0), (16, 8, 6))
 OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -76,6 +77,24 @@ def test_a_column_shows_its_highest_voxel() -> None:
     np.testing.assert_array_equal(picture[16 - 1 - 8, 8 - 1 - 4], height_colours([2.5])[0])
     shifted = birds_eye(volume, 1, ground_z=1.0)
     np.testing.assert_array_equal(shifted[16 - 1 - 8, 8 - 1 - 4], height_colours([1.5])[0])
+
+
+def test_classes_are_shown_in_the_colours_that_the_legend_names() -> None:
+    volume = _volume()
+    volume.state[5, 3, :3] = OCCUPIED
+    classes = np.zeros(GRID.shape, np.uint8)
+    classes[5, 3] = [1, 1, 2, 0, 0, 0]
+    named = OccupancyVolume(GRID, volume.state, None, classes, ("road", "car", "unicorn"))
+    unicorn, car = class_colours([2, 1], named.class_names)
+    image = birds_eye(named, 1)[::-1, ::-1]
+    assert np.abs(image[5, 3].astype(int) - unicorn).max() <= 1
+    legend = class_legend(named.class_names, [1, 2], 400)
+    for colour in (unicorn, car):
+        assert (legend == colour).all(axis=-1).sum() >= 100
+    assert class_legend(named.class_names, [0, 1, 2], 60).shape[0] > legend.shape[0]
+    sheet = scene_sheet([None], _rig({"front": 0.0}), {"named": named})
+    assert (sheet == unicorn).all(axis=-1).sum() > 100
+    assert (sheet == car).all(axis=-1).sum() > 100
 
 
 def test_faded_columns_are_pale_and_the_others_are_not() -> None:
