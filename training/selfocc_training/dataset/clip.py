@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_training.dataset.cache import ImageCache
-from selfocc_training.dataset.clip_labels import class_table, seen_labels, seen_mask, source_pixels
+from selfocc_training.dataset.clip_labels import class_table, seen_labels, source_pixels
 from selfocc_training.dataset.labels import UNKNOWN, LabelNames
 from selfocc_training.dataset.parquet import DatasetError
 from selfocc_training.dataset.seen import no_image, show_images
@@ -71,7 +71,7 @@ def assemble_clip(
         shown, recorded = cameras_k, tuple(image.camera for image in present)
         odom_from_base[k] = sample.odom_from_base @ base_from_ground
         odom_from_camera[k] = sample.odom_from_base @ np.array([image.base_from_camera for image in present])
-    pictures = _Pictures(dataset, indices, size, names, recorded, shown)
+    models = dict(zip(names, zip(recorded, shown, strict=True), strict=True))
     matrices = np.stack([camera.matrix for camera in shown])
     class_maps, voxels, grid, free = None, None, None, 0
     if labels.class_maps or labels.voxels:
@@ -84,7 +84,7 @@ def assemble_clip(
             # Free space in an image is sky: no class of the network's.
             surfaces = table.copy()
             surfaces[told.free] = UNKNOWN
-            class_maps = pictures.class_maps(surfaces)
+            class_maps = _class_maps(dataset, indices, models, size, surfaces)
         if labels.voxels:
             voxels, grid = _voxels(dataset, indices, told, table)
     return Clip(
@@ -93,7 +93,7 @@ def assemble_clip(
         np.array([(camera.width, camera.height) for camera in shown], np.float32),
         odom_from_base,
         odom_from_camera,
-        ego_mask=pictures.ego_masks(),
+        ego_mask=_ego_masks(dataset, models, size),
         labels=class_maps,
         voxels=voxels,
         voxel_grid=grid,
@@ -101,56 +101,36 @@ def assemble_clip(
     )
 
 
-class _Pictures:
-    """Masks and class maps of a clip, brought to the network's size as its images are."""
+def _ego_masks(
+    dataset: Dataset, cameras: Mapping[str, tuple[CameraModel, CameraModel]], size: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """(N, H, W), or None where no camera has a mask."""
+    found = [dataset.network_mask(name, *models) for name, models in cameras.items()]
+    if all(use is None for use in found):
+        return None
+    masks = np.ones((len(found), size[1], size[0]), np.bool_)
+    for mask, use in zip(masks, found, strict=True):
+        if use is not None:
+            mask[: use.shape[0], : use.shape[1]] = use
+    return masks
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        indices: Sequence[int],
-        size: tuple[int, int],
-        names: Sequence[str],
-        recorded: Sequence[CameraModel],
-        shown: Sequence[CameraModel],
-    ) -> None:
-        self._dataset, self._indices, self._size, self._names = dataset, indices, size, names
-        self._cameras = list(zip(recorded, shown, strict=True))
-        self._places: dict[int, NDArray[np.float32]] = {}
 
-    def _places_of(self, n: int) -> NDArray[np.float32]:
-        if n not in self._places:
-            self._places[n] = source_pixels(*self._cameras[n])
-        return self._places[n]
-
-    def ego_masks(self) -> NDArray[np.bool_] | None:
-        """(N, H, W), or None where no camera has a mask."""
-        found = [self._dataset.ego_mask(name) for name in self._names]
-        if all(use is None for use in found):
-            return None
-        masks = np.ones((len(self._names), self._size[1], self._size[0]), np.bool_)
-        for n, use in enumerate(found):
-            if use is None:
-                continue
-            camera = self._cameras[n][0]
-            if use.shape != (camera.height, camera.width):
-                raise DatasetError(
-                    f"{self._dataset.root}: the mask of camera '{self._names[n]}' is {use.shape[1]}x{use.shape[0]}, "
-                    f"but its images are {camera.width}x{camera.height}"
-                )
-            places = self._places_of(n)
-            masks[n, : places.shape[0], : places.shape[1]] = seen_mask(use, places)
-        return masks
-
-    def class_maps(self, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(T, N, H, W) through ``table`` (256), 255 where an image has none."""
-        maps = np.full((len(self._indices), len(self._names), self._size[1], self._size[0]), UNKNOWN, np.uint8)
-        for k, index in enumerate(self._indices):
-            for n, name in enumerate(self._names):
-                found = self._dataset.class_map(index, name)
-                if found is not None:
-                    places = self._places_of(n)
-                    maps[k, n, : places.shape[0], : places.shape[1]] = seen_labels(table[found], places)
-        return maps
+def _class_maps(
+    dataset: Dataset,
+    indices: Sequence[int],
+    cameras: Mapping[str, tuple[CameraModel, CameraModel]],
+    size: tuple[int, int],
+    table: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """(T, N, H, W) through ``table`` (256), 255 where an image has none."""
+    maps = np.full((len(indices), len(cameras), size[1], size[0]), UNKNOWN, np.uint8)
+    for k, index in enumerate(indices):
+        for n, (name, models) in enumerate(cameras.items()):
+            found = dataset.class_map(index, name)
+            if found is not None:
+                places = source_pixels(*models)
+                maps[k, n, : places.shape[0], : places.shape[1]] = seen_labels(table[found], places)
+    return maps
 
 
 def _voxels(

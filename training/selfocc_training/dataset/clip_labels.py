@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_training.dataset.labels import UNKNOWN, LabelNames
 
 
+@lru_cache(maxsize=64)
 def source_pixels(recorded: CameraModel, seen: CameraModel) -> NDArray[np.float32]:
     """(H, W, 2) pixel of the recorded image that each pixel of the network's shows the middle of; NaN for none.
 
@@ -23,7 +25,9 @@ def source_pixels(recorded: CameraModel, seen: CameraModel) -> NDArray[np.float3
         seen: the same camera without the lens at the network's size.
     """
     places, valid = recorded.project(seen.pixel_rays())
-    return np.where(valid[..., None], places, np.nan).astype(np.float32)
+    found = np.where(valid[..., None], places, np.nan).astype(np.float32)
+    found.setflags(write=False)
+    return found
 
 
 def seen_labels(labels: NDArray[np.uint8], places: NDArray[np.float32]) -> NDArray[np.uint8]:

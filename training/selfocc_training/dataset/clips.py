@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import overload
@@ -73,6 +74,7 @@ class DatasetClips(Sequence[Clip]):
                 f"clip needs {needed}; lower data.clip.spacing_m or data.widest_gap."
             )
         self._kept: OrderedDict[int, Clip] = OrderedDict()
+        self._lock = threading.Lock()  # steps are drawn ahead by another thread
 
     @property
     def cache_bytes(self) -> int:
@@ -92,14 +94,15 @@ class DatasetClips(Sequence[Clip]):
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
         number = range(len(self))[number]
-        if number not in self._kept:
-            indices = self.indices[number]
-            cameras = self.dataset.cameras_of(indices)
-            self._kept[number] = self.dataset.clip(indices, self.cache.size, cameras, self._labels, self.cache)
-            while len(self._kept) > 1 and sum(clip.nbytes for clip in self._kept.values()) > self._kept_bytes:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
+        with self._lock:
+            if number not in self._kept:
+                indices = self.indices[number]
+                cameras = self.dataset.cameras_of(indices)
+                self._kept[number] = self.dataset.clip(indices, self.cache.size, cameras, self._labels, self.cache)
+                while len(self._kept) > 1 and sum(clip.nbytes for clip in self._kept.values()) > self._kept_bytes:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(number)
+            return self._kept[number]
 
 
 def _walk(dataset: Dataset, first: int, spacing_m: float) -> list[int]:

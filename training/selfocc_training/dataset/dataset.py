@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_training.dataset.cache import ImageCache
 from selfocc_training.dataset.clip import NO_LABELS, ClipLabels, assemble_clip
+from selfocc_training.dataset.clip_labels import seen_mask, source_pixels
 from selfocc_training.dataset.labels import (
     LabelNames,
     VoxelLabels,
@@ -55,6 +57,7 @@ class Dataset:
     def __init__(self, root: Path, description: dict[str, Any], table: Any) -> None:
         self.root, self.description = root, description
         self._table = table
+        self._masks: dict[tuple[str, CameraModel, CameraModel], NDArray[np.bool_] | None] = {}
         self.cameras = tuple(description["cameras"])
         self.ground_z = float(description.get("ground_z", 0.0))
         self._present = _presence(table, self.cameras)
@@ -237,6 +240,23 @@ class Dataset:
         """
         path = mask_path(self.root, camera)
         return read_mask(path) if path.is_file() else None
+
+    def network_mask(self, camera: str, recorded: CameraModel, shown: CameraModel) -> NDArray[np.bool_] | None:
+        """`ego_mask` as the network sees it, at the size of `shown`; as it was when it was first asked for.
+
+        Raises:
+            DatasetError: the mask is damaged, or not of the size of the `recorded` images.
+        """
+        key = camera, recorded, shown
+        if key not in self._masks:
+            use = self.ego_mask(camera)
+            if use is not None and use.shape != (recorded.height, recorded.width):
+                raise DatasetError(
+                    f"{self.root}: the mask of camera '{camera}' is {use.shape[1]}x{use.shape[0]}, "
+                    f"but its images are {recorded.width}x{recorded.height}"
+                )
+            self._masks[key] = None if use is None else seen_mask(use, source_pixels(recorded, shown))
+        return self._masks[key]
 
     def _picture_of(self, index: int, camera: str, kind: str) -> tuple[Path, tuple[int, int]] | None:
         """File of an image's class map or depth map, and the image's size; None where there is none."""
