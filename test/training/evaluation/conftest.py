@@ -74,7 +74,8 @@ class Toy:
         self.seen += own
         label = labels_of(own[0])
         state = np.where(label != FREE_LABEL, OCCUPIED, FREE).astype(np.uint8)
-        volume = OccupancyVolume(GRID, state, classes=np.where(label == FREE_LABEL, 0, label).astype(np.uint8))
+        classes = np.where(label == FREE_LABEL, 0, label).astype(np.uint8)
+        volume = OccupancyVolume(GRID, state, classes=classes, class_names=NAMES.classes)
         return SimpleNamespace(volume=volume, scene=None)
 
     def render_depth(

@@ -19,7 +19,7 @@ from selfocc_training.evaluation.classes import (
     common,
     matches,
 )
-from selfocc_training.evaluation.report import ranked, thickened, write_report
+from selfocc_training.evaluation.report import draw_sample, ranked, thickened, write_report
 from selfocc_training.evaluation.run import evaluate
 from selfocc_training.evaluation.scorer import Settings
 from selfocc_training.metrics.occ3d import CLASS_NAMES
@@ -90,3 +90,13 @@ def test_the_report_is_one_file_with_the_worst_sample_in_it(
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
         write_report(tmp_path / "file" / "report", evaluation, "network")
+
+
+def test_the_report_draws_all_that_is_known(toy: Callable[..., Any], labelled: Dataset) -> None:
+    drawn = []
+    for protocol in ("depth", "occ3d"):
+        scorer = evaluate(toy(labelled), labelled, Settings(protocol, stride=4, samples=1, blind=False)).scorer
+        drawn.append([image.shape for image in draw_sample(scorer, 5)])
+    # Under either protocol: two bird's eyes, and three pictures per camera.
+    assert drawn[0] == drawn[1]
+    assert drawn[0][1][1] == 3 * 480

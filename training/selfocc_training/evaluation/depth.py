@@ -205,6 +205,8 @@ class DepthScorer(Scorer[list[View]]):
 class NovelDepthScorer(DepthScorer):
     """Depth of views up to 10 m ahead, rendered from the present volume; the mean over all views (SceneRF, 2023)."""
 
+    chosen_on = 4  # of up to ten places each
+
     def __init__(self, predictor: PredictorLike, dataset: Dataset, settings: Settings) -> None:
         super().__init__(predictor, dataset, settings)
         self.notes.append(

@@ -14,9 +14,6 @@ from selfocc_training.metrics.depth import PREDICTED_DEPTH_M
 from selfocc_training.metrics.town import choose_flat_ground
 from selfocc_training.town_evaluation import flat_ground_layers
 
-CHOSEN_ON = 20
-"""Samples, evenly spread, that the baseline is chosen on."""
-
 FAR_M = (4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 16.0, 20.0, 25.0, 30.0, 40.0, 60.0, 80.0)
 """Depths to choose from for rays that do not meet the ground before."""
 

@@ -52,10 +52,14 @@ class VoxelTruth:
 
     @property
     def volume(self) -> OccupancyVolume:
-        """The truth to draw: unknown where no camera sees."""
+        """The truth to draw: unknown where no camera sees, with classes where the labels tell more than one."""
         state = np.where(self.occupied, OCCUPIED, FREE).astype(np.uint8)
         state[~self.mask] = UNKNOWN
-        return OccupancyVolume(self.labels.grid, state)
+        grid, names = self.labels.grid, self.labels.classes
+        if len(names) < 2:
+            return OccupancyVolume(grid, state)
+        classes = np.where(self.occupied, self.labels.label, 0).astype(np.uint8)
+        return OccupancyVolume(grid, state, classes=classes, class_names=names)
 
 
 def above_flat_ground(grid: VoxelGrid, ground_z: float) -> Bools:

@@ -8,6 +8,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from selfocc_ros.viz.scenes import camera_images
 from selfocc_ros.viz.sheet import scene_sheet
 from selfocc_ros.viz.text import PAPER, write
 from selfocc_training.dataset.parquet import DatasetError
+from selfocc_training.evaluation.grids import VoxelTruth
 from selfocc_training.evaluation.run import Evaluation
 from selfocc_training.evaluation.scorer import Scorer
 from selfocc_training.town_evaluation import KINDS
@@ -160,14 +162,18 @@ def draw_sample(scorer: Scorer[Any], index: int) -> tuple[Image, Image]:
     sample = dataset.rig_sample(index)
     prediction, drawable = predictor.predict(sample), scorer.pictures(scorer.truth(index))
     volumes: dict[str, OccupancyVolume] = {"predicted": prediction.volume}
-    if drawable.volume is not None:
-        volumes["true, where cameras see"] = drawable.volume
+    true_volume = drawable.volume or _labelled_volume(scorer, index)
+    if true_volume is not None:
+        if prediction.volume.classes is None:
+            # Heights beside heights: colours of classes could not be compared with them.
+            true_volume = replace(true_volume, classes=None, class_names=())
+        volumes["true, where cameras see"] = true_volume
     images = camera_images(sample)
     sheet = scene_sheet(images, sample.rig, volumes, pixels_per_voxel=2, ground_z=predictor.ground_z)
     rig, strips = sample.rig, []
     for name, image, camera, pose in zip(rig.names, images, rig.cameras, rig.base_from_camera, strict=True):
         rendered = predictor.render_depth(prediction, camera, pose, scorer.settings.stride)
-        true = drawable.depths.get(name)
+        true = drawable.depths.get(name, dataset.depth_map(index, name))
         known = {} if true is None else {"true depth": thickened(true, rendered.shape)}
         height = round(_STRIP_WIDTH * camera.height / camera.width)
         small = np.zeros((height, _STRIP_WIDTH, 3), np.uint8)
@@ -178,6 +184,12 @@ def draw_sample(scorer: Scorer[Any], index: int) -> tuple[Image, Image]:
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 6), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
     return sheet, np.vstack(padded)
+
+
+def _labelled_volume(scorer: Scorer[Any], index: int) -> OccupancyVolume | None:
+    """The dataset's own voxels of a sample, if it has any."""
+    labels = scorer.dataset.voxels(index)
+    return None if labels is None else VoxelTruth.of(labels, scorer.predictor.ground_z).volume
 
 
 def thickened(depth: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

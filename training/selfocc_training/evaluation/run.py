@@ -23,7 +23,6 @@ from selfocc_training.evaluation.choice import (
 )
 from selfocc_training.evaluation.classes import ProtocolError
 from selfocc_training.evaluation.depth import DepthScorer, NovelDepthScorer
-from selfocc_training.evaluation.flat_ground import CHOSEN_ON
 from selfocc_training.evaluation.lidar import LidarScorer
 from selfocc_training.evaluation.scorer import PROTOCOLS, PredictorLike, Score, Scorer, Settings, added
 from selfocc_training.evaluation.voxels import Occ3dScorer, RayScorer, SemanticKittiScorer
@@ -143,8 +142,8 @@ def _learn_ground(scorer: Scorer[Any]) -> None:
     """Choose flat ground on the training split, which no validation sample touches."""
     dataset = scorer.dataset
     training = np.flatnonzero(dataset.splits == "train")
-    there = [index for index in evenly(training, 10 * CHOSEN_ON).tolist() if scorer.has_truth(index)]
-    chosen = evenly(np.array(there, np.int64), CHOSEN_ON).tolist()
+    there = [index for index in evenly(training, 10 * scorer.chosen_on).tolist() if scorer.has_truth(index)]
+    chosen = evenly(np.array(there, np.int64), scorer.chosen_on).tolist()
     where = f"{len(chosen)} samples of split 'train'" if chosen else "nothing, as split 'train' has no truth"
     scorer.learn_ground(chosen, where)
 

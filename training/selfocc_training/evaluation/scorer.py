@@ -85,12 +85,14 @@ class Scorer(ABC, Generic[Truth]):
     Attributes:
         rows: figures of the table, the one that samples are ranked by first.
         errors: whether samples are the better the lower that figure is.
+        chosen_on: samples, evenly spread, that flat ground is chosen on.
         title: how the protocol is to be named, with everything that makes figures differ.
         notes: sentences on what was assumed.
     """
 
     rows: tuple[str, ...] = ()
     errors = False
+    chosen_on = 20
 
     def __init__(self, predictor: PredictorLike, dataset: Dataset, settings: Settings) -> None:
         self.predictor, self.dataset, self.settings = predictor, dataset, settings
