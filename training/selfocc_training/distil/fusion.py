@@ -34,9 +34,9 @@ field has no holes next to what is known."""
 class FusionConfig:
     """How volumes are fused and when a voxel is known."""
 
-    reach_m: float = 20.0
+    reach_m: float = 30.0
     """Travel before and after a sample within which viewpoints count."""
-    spacing_m: float = 2.4
+    spacing_m: float = 3.0
     """Travel between the viewpoints that are fused; a sample's own always is."""
     decay_m: float = 4.0
     """Distance from a viewpoint over which its weight falls to 1/e."""
