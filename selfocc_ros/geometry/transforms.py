@@ -47,6 +47,9 @@ class ExtrapolationError(TransformError):
         self.future = future
 
 
+_GAP_PERIODS = 5.0
+
+
 class _History:
     """Timed transforms of one child frame, in order of their stamps; the parent may change on the way."""
 
@@ -69,11 +72,13 @@ class _History:
             del self.stamps[:expired], self.parents[:expired], self.poses[:expired]
 
     def gap_ns(self, stamp_ns: int) -> int:
-        """Time between the two transforms around a stamp; 0 at a transform and beyond the history."""
+        """Time between the transforms around a stamp; 0 at one, beyond the history, and where that is usual."""
         after = bisect_left(self.stamps, stamp_ns)
         if after in (0, len(self.stamps)) or self.stamps[after] == stamp_ns:
             return 0
-        return self.stamps[after] - self.stamps[after - 1]
+        gap = self.stamps[after] - self.stamps[after - 1]
+        usual = (self.stamps[-1] - self.stamps[0]) / (len(self.stamps) - 1)
+        return gap if gap > _GAP_PERIODS * usual else 0
 
     def at(self, child: str, stamp_ns: int) -> tuple[str, FloatArray]:
         """Parent and parent_from_child at a time within the history."""
@@ -196,7 +201,9 @@ class TransformTree:
             return self.lookup(target, fixed, target_stamp_ns) @ fixed_from_source
 
     def gap_ns(self, target: str, source: str, stamp_ns: int) -> int:
-        """The longest time over which `lookup` interpolates a transform between two frames at a stamp.
+        """The longest gap over which `lookup` interpolates a transform between two frames at a stamp, or 0.
+
+        A gap is longer than five mean periods of its transform: one that always comes seldom has none.
 
         Raises:
             UnknownFrameError, DisconnectedError: see there.
