@@ -57,13 +57,13 @@ def test_ddp_of_two_processes_equals_one_with_the_same_scenes(
     clip = tmp_path / "clip.npz"
     np.savez(clip, **{name: value for name, value in vars(ground_clip).items() if isinstance(value, np.ndarray)})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(HERE / "ddp_run.py"), configured(tmp_path, 1), str(clip), str(tmp_path / "two")]
+    command += [str(HERE / "ddp_run.py"), configured(tmp_path, 2), str(clip), str(tmp_path / "two")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
 
     monkeypatch.setattr(trainer, "build_network", lambda config: build_network(config).double())
-    runpy.run_path(str(HERE / "ddp_run.py"))["train"](configured(tmp_path, 2), str(clip), str(tmp_path / "one"))
+    runpy.run_path(str(HERE / "ddp_run.py"))["train"](configured(tmp_path, 4), str(clip), str(tmp_path / "one"))
     one, two = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two"))
     assert one["step"] == two["step"] == 20
     for kind in ("model", "average"):

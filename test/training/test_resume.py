@@ -21,14 +21,18 @@ from selfocc_training.town_clips import Clip
 
 STEPS, KILLS = 24, 10
 
-# Imports once and forks a process for every run, so that kills fall into training and not into imports.
+# Imports once, also what comes late, and forks a process for every run: kills fall into training, not into imports.
 NURSERY = """
-import json, os, sys
+import contextlib, json, os, sys
 from pathlib import Path
+import torch
+with contextlib.suppress(ImportError):
+    import torch.utils.tensorboard
 from selfocc_training.config import load_train_config
 from selfocc_training.town_clips import load_clip
-from selfocc_training.trainer import Trainer
+from selfocc_training.trainer import Trainer, build_network, trained_config
 
+torch.optim.AdamW(build_network(trained_config(load_train_config(sys.argv[1]))).parameters())
 for line in sys.stdin:
     config, clip, out = json.loads(line)
     pid = os.fork()
@@ -79,9 +83,17 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery() -> Iterator[Nursery]:
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "small_tpv.yaml").write_text(MODEL)
+    path = tmp_path / "train.yaml"
+    path.write_text(TRAIN.replace("MODEL", str(tmp_path / "small_tpv.yaml")).replace("STEPS", str(STEPS)))
+    return path
+
+
+@pytest.fixture
+def nursery(config: Path) -> Iterator[Nursery]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", NURSERY]
+    command = [sys.executable, "-c", NURSERY, str(config)]
     with subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True) as process:
         yield Nursery(process)
         assert process.stdin is not None
@@ -94,10 +106,10 @@ def rows(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_resume_after_ten_kills_is_bitwise_the_same(nursery: Nursery, ground_clip: Clip, tmp_path: Path) -> None:
-    (tmp_path / "small_tpv.yaml").write_text(MODEL)
-    config, clip = tmp_path / "train.yaml", tmp_path / "clip.npz"
-    config.write_text(TRAIN.replace("MODEL", str(tmp_path / "small_tpv.yaml")).replace("STEPS", str(STEPS)))
+def test_resume_after_ten_kills_is_bitwise_the_same(
+    nursery: Nursery, config: Path, ground_clip: Clip, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.npz"
     np.savez(clip, **{name: value for name, value in vars(ground_clip).items() if isinstance(value, np.ndarray)})
 
     began = time.monotonic()
@@ -109,7 +121,8 @@ def test_resume_after_ten_kills_is_bitwise_the_same(nursery: Nursery, ground_cli
     for step in sorted(rng.sample(range(1, STEPS - 4), KILLS)):
         pid = nursery.start(config, clip, out)
         while rows(out) < step:
-            time.sleep(0.002)
+            os.kill(pid, 0)  # fails where the run has
+            time.sleep(0.005)
         time.sleep(rng.uniform(0.0, step_s))  # anywhere in a step: the loss, the update, a file that is being written
         os.kill(pid, signal.SIGKILL)
         assert nursery.told() == -signal.SIGKILL
