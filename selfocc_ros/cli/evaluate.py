@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--min-travel", type=float, default=0.0, help="only samples followed by this much travel, metres")
     data.add_argument("--min-depth", type=float, help="nearest true depth scored, metres (default: SelfOcc's 1)")
     data.add_argument("--max-depth", type=float, help="farthest true depth scored, metres (default: SelfOcc's 80)")
+    data.add_argument("--garg-crop", action="store_true", help="depth: score the part of images that KITTI does")
     data.add_argument("--stride", type=int, default=4, help="render depth at every n-th pixel each way (4)")
     data.add_argument(
         "--post-process", choices=["none", "selfocc"], default="none",
@@ -120,7 +121,7 @@ def _run_dataset(args: argparse.Namespace, protocol: str) -> int:
         raise SelfOccError(f"--stride must be above 0, found {args.stride}")
     settings = Settings(
         protocol, args.split, args.samples, args.min_travel, depths, args.stride, args.post_process == "selfocc",
-        tuple(args.bag), not args.no_blind,
+        tuple(args.bag), not args.no_blind, args.garg_crop,
     )  # fmt: skip
     dataset = Dataset.open(args.dataset)
     predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, ground_z=args.ground_z)

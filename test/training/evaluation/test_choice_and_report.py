@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,34 @@ def test_blind_images_come_from_far_away_and_keep_the_geometry(bare: Dataset) ->
     blind = blinded(sample, images)
     assert blind.rig is sample.rig
     assert [frame.stamp_ns for frame in blind.frames] == [frame.stamp_ns for frame in images.frames]
+
+
+def drives_of(*cameras: tuple[str, ...]) -> Any:
+    """A dataset of drives with five samples each, whose cameras these are."""
+    camera = SimpleNamespace(width=64, height=36)
+    samples = [
+        SimpleNamespace(
+            drive=f"drive{n}", distance_m=float(k), images=[SimpleNamespace(name=c, camera=camera) for c in own]
+        )
+        for n, own in enumerate(cameras)
+        for k in range(5)
+    ]
+
+    class Drives:
+        drives = np.array([sample.drive for sample in samples])
+        distance_m = np.array([sample.distance_m for sample in samples])
+
+        def __getitem__(self, index: int) -> Any:
+            return samples[index]
+
+    return Drives()
+
+
+def test_blind_images_come_from_another_drive_with_the_same_cameras() -> None:
+    assert far_sample(drives_of(("a", "b"), ("b", "a")), 3) == (8, float("inf"))
+    assert far_sample(drives_of(("a", "b"), ("a",), ("a", "b", "c")), 0) == (10, float("inf"))
+    assert far_sample(drives_of(("a", "b"), ("a",)), 1) == (4, 3.0)
+    assert far_sample(drives_of(("a",), ("a", "b")), 9) == (5, 4.0)
 
 
 def test_names_of_classes() -> None:

@@ -40,6 +40,10 @@ def test_limits_and_travel(toy: Callable[..., Any], labelled: Dataset) -> None:
     assert "3 to 5 m" in narrow.scorer.title
     for view in narrow.scorer.truth(0):
         assert ((view.true > 3.0) & (view.true < 5.0)).all()
+    cropped = evaluate(toy(labelled), labelled, settings("depth", samples=1, garg_crop=True))
+    assert "Garg" in cropped.scorer.title
+    for view in cropped.scorer.truth(0):
+        assert 35 > view.pixels[:, 1].max() > view.pixels[:, 1].min() >= 14
     default = evaluate(toy(labelled), labelled, settings("depth", depth_m=None, samples=1))
     assert "1 to 80 m, SelfOcc's limits" in default.scorer.title
     moving = evaluate(toy(labelled), labelled, settings("depth", min_travel_m=0.15))

@@ -21,6 +21,7 @@ from selfocc_training.metrics.depth import (
     NOVEL_EDGES_M,
     DepthErrors,
     DepthMeans,
+    garg_crop,
     sample_depths,
     score_depths,
     score_novel_depths,
@@ -93,7 +94,8 @@ class DepthScorer(Scorer[list[View]]):
         self.rows = ("abs_rel", *ERRORS[1:], "abs_rel_above_ground", *(f"median_{name}" for name in ERRORS))
         low, high = self.limits
         default = ", SelfOcc's limits on nuScenes" if self.limits == SELFOCC_DEPTH_M else ""
-        self.title = f"{settings.protocol}, true depth {low:g} to {high:g} m{default}"
+        crop = ", Garg's crop" if settings.garg_crop else ""
+        self.title = f"{settings.protocol}, true depth {low:g} to {high:g} m{default}{crop}"
         self.notes.append("figures are of raw depth; median_... is scaled to the true median of each image")
         self.notes.append(f"rendered at every {settings.stride}th pixel each way, read bilinearly in between")
         self.notes.append(f"above ground: points more than {ABOVE_GROUND_M:g} m over z = {predictor.ground_z:g} m")
@@ -163,6 +165,9 @@ class DepthScorer(Scorer[list[View]]):
         self, name: str, place: float, camera: CameraModel, base_from_camera: NDArray[np.float64], depth: Floats
     ) -> View:
         usable = self.dataset.ego_mask(name)
+        if self.settings.garg_crop:
+            crop = garg_crop(camera.height, camera.width)
+            usable = crop if usable is None else usable & crop
         return View.of(name, place, camera, base_from_camera, depth, self.limits, self.predictor.ground_z, usable)
 
     def _plane(self, view: View, far: float) -> Floats:

@@ -49,6 +49,7 @@ class Settings:
         samples: how many of them, evenly chosen; None is all.
         min_travel_m: only samples after which the vehicle goes on by this much to the next.
         depth_m: nearest and farthest true depth that is scored; None is what the protocol says.
+        garg_crop: score depth only where KITTI's LiDAR reaches in its images (Garg et al. 2016).
         stride: depth is rendered at every ``stride``-th pixel of every ``stride``-th row, and read in between.
         as_selfocc: occ3d and semantickitti: read, empty and average as SelfOcc's own evaluation does.
         bags: recordings with LiDAR, in place of those that the dataset names.
@@ -64,6 +65,7 @@ class Settings:
     as_selfocc: bool = False
     bags: tuple[Path, ...] = ()
     blind: bool = True
+    garg_crop: bool = False
 
 
 @dataclass(frozen=True)
