@@ -34,8 +34,9 @@ from selfocc_ros.town.objects import Label
 from selfocc_ros.town.town import Town
 from selfocc_training.config import load_train_config
 from selfocc_training.distil.clip_files import clip_moments
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.drive import spaced
-from selfocc_training.distil.fusion import FusionConfig, Viewpoint, fuse
+from selfocc_training.distil.fusion import Viewpoint, fuse
 from selfocc_training.distil.labels import FREE, UNKNOWN
 from selfocc_training.distil.teacher import Teacher
 from selfocc_training.metrics.town import Counts, count

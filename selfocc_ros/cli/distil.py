@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfocc_training.distil.fusion import FusionConfig
+    from selfocc_training.distil.config import FusionConfig
     from selfocc_training.distil.teacher import Teacher
 
 HELP = """Label the voxels of a drive with a network's own volumes, fused along it: every place is passed closely once,
 and a network knows best what is near. Images and poses are all that is used. Voxels that no camera saw are unknown
 (255), and so are those on which viewpoints disagree, as they do about whatever moved in between. Labels of a dataset go
 to DATASET/voxels, of training clips (`selfocc train` keeps them in OUT/clips) beside each clip; stopped, the same
-command goes on. `data: {voxel_labels: true}` and `loss: {voxels: ...}` train with them; see docs/distillation.md."""
+command goes on. `tiny_recording_distil` and `tiny_town_distil` train with them; see docs/distillation.md."""
 
 PARAMETERS = {
     "reach": "metres before and after a sample from which volumes are fused",
@@ -30,6 +30,8 @@ PARAMETERS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `selfocc distil`."""
+    from selfocc_training.distil.config import FusionConfig
+
     parser.add_argument("checkpoint", help="a .safetensors file, or `default` for the shipped one")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, metavar="DATASET", help="a dataset that `selfocc prepare` made")
@@ -38,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the vehicle's frame, metres")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     for name, meaning in PARAMETERS.items():
-        parser.add_argument(f"--{name}", type=float, metavar="M", help=f"{meaning} (default: see docs/distillation.md)")
+        default = getattr(FusionConfig(), f"{name}_m")
+        parser.add_argument(
+            f"--{name}", type=float, default=default, metavar="M", help=f"{meaning} (default: {default})"
+        )
     parser.add_argument("--overwrite", action="store_true", help="replace distilled labels that are there")
     parser.add_argument("--json", help="write counts and timings to this file ('-': standard output, not the words)")
 
@@ -48,15 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros import __version__
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.model.checkpoint import load_checkpoint
-    from selfocc_training.distil.fusion import FusionConfig
+    from selfocc_training.distil.config import FusionConfig
     from selfocc_training.distil.provenance import claim, label_names, provenance
     from selfocc_training.distil.teacher import Teacher
     from selfocc_training.start import start_path
 
-    given = {
-        f"{name}_m": getattr(args, name) for name in ("reach", "spacing", "decay", "clamp", "disagreement", "trust")
-    }
-    config = FusionConfig(**{name: value for name, value in given.items() if value is not None})
+    config = FusionConfig(**{f"{name}_m": getattr(args, name) for name in PARAMETERS})
     checkpoint = start_path(args.checkpoint)
     model, _ = load_checkpoint(checkpoint)
     teacher = Teacher(model, args.device, args.ground_z)

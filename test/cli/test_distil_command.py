@@ -45,13 +45,13 @@ def test_a_dataset_gets_voxels_that_training_reads(
 
     root = tmp_path / "dataset"
     assert main(["prepare", str(write_drive(tmp_path / "drive")), "--out", str(root)]) == 0
-    command = ["distil", str(small), "--data", str(root), "--spacing", "3"]
+    command = ["distil", str(small), "--data", str(root), "--spacing", "2"]
     assert main([*command, "--json", str(tmp_path / "told.json")]) == 0
     dataset = Dataset.open(root)
     chosen = dataset.indices("train")
     told = json.loads((tmp_path / "told.json").read_text())
     assert (told["labelled"], told["kept"]) == (len(chosen), 0)
-    assert told["provenance"]["spacing_m"] == 3.0
+    assert told["provenance"]["spacing_m"] == 2.0
     voxels = dataset.voxels(int(chosen[0]))
     assert voxels is not None
     assert (voxels.classes, voxels.free) == (("occupied",), 1)

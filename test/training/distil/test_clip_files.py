@@ -22,7 +22,7 @@ from selfocc_training.distil.clip_files import (
     save_voxels,
     voxels_path,
 )
-from selfocc_training.distil.fusion import FusionConfig
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.labels import FREE, OCCUPIED, UNKNOWN
 from selfocc_training.distil.provenance import DistilError, claim, label_names
 from selfocc_training.distil.teacher import Teacher

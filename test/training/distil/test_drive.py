@@ -12,8 +12,9 @@ import torch
 
 from selfocc_ros.geometry.poses import pose_from_rpy
 from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.drive import Moment, fused_drive, spaced
-from selfocc_training.distil.fusion import FusionConfig, Viewpoint
+from selfocc_training.distil.fusion import Viewpoint
 from selfocc_training.distil.teacher import Teacher
 
 GRID = VoxelGrid((-40, -40, -1), (40, 40, 1), (8, 8, 2))

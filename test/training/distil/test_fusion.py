@@ -15,7 +15,8 @@ from selfocc_ros.geometry.poses import pose_from_rpy
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.config import DecisionConfig
 from selfocc_ros.model.selfocc import decide
-from selfocc_training.distil.fusion import FusionConfig, Viewpoint, fuse
+from selfocc_training.distil.config import FusionConfig
+from selfocc_training.distil.fusion import Viewpoint, fuse
 from selfocc_training.distil.labels import FREE, OCCUPIED, UNKNOWN, voxel_labels
 
 GRID = VoxelGrid((-4, -4, -1), (4, 4, 2), (20, 20, 6))

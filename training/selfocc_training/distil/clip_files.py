@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.sensing.preprocess import NetworkInput
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.drive import Moment, fused_drive
-from selfocc_training.distil.fusion import FusionConfig
 from selfocc_training.distil.labels import FREE
 from selfocc_training.distil.provenance import DistilError
 from selfocc_training.distil.teacher import Teacher

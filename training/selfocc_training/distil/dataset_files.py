@@ -12,8 +12,8 @@ from selfocc_ros.runtime.predictor import input_of
 from selfocc_ros.sensing.preprocess import NetworkInput, preprocess
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.labels import voxels_path, write_voxels
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.drive import Moment, fused_drive
-from selfocc_training.distil.fusion import FusionConfig
 from selfocc_training.distil.teacher import Teacher
 
 

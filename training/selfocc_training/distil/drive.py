@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.sensing.preprocess import NetworkInput
-from selfocc_training.distil.fusion import FusedField, FusionConfig, Viewpoint, fuse
+from selfocc_training.distil.config import FusionConfig
+from selfocc_training.distil.fusion import FusedField, Viewpoint, fuse
 from selfocc_training.distil.teacher import Teacher
 
 

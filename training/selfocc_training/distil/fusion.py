@@ -21,39 +21,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_training.distil.config import FusionConfig
 
 UNSEEN_SHARE = 1e-3
 """Weight of a corner on no line of sight, as a share of a seen one's: it counts where nobody has seen more, so that the
 field has no holes next to what is known."""
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """How volumes are fused and when a voxel is known."""
-
-    reach_m: float = 30.0
-    """Travel before and after a sample within which viewpoints count."""
-    spacing_m: float = 3.0
-    """Travel between the viewpoints that are fused; a sample's own always is."""
-    decay_m: float = 4.0
-    """Distance from a viewpoint over which its weight falls to 1/e."""
-    clamp_m: float = 1.2
-    """Signed distances are clamped to plus and minus this."""
-    disagreement_m: float = 0.4
-    """A voxel is unknown where the weighted standard deviation of the clamped distances is above this."""
-    trust_m: float = 15.0
-    """Within this distance of the sample, a voxel is unknown that its own volume calls occupied and the others free."""
-
-    def __post_init__(self) -> None:
-        for name in ("decay_m", "clamp_m", "disagreement_m"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"fusion: {name} must be above 0, found {getattr(self, name)}.")
-        for name in ("reach_m", "spacing_m", "trust_m"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"fusion: {name} must not be negative, found {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

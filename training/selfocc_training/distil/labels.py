@@ -13,7 +13,8 @@ from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.config import DecisionConfig
 from selfocc_ros.model.selfocc import decide
-from selfocc_training.distil.fusion import FusedField, FusionConfig
+from selfocc_training.distil.config import FusionConfig
+from selfocc_training.distil.fusion import FusedField
 
 CLASSES = ("occupied",)
 """Names by label; what is free has the label after them."""

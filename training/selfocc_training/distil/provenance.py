@@ -13,7 +13,7 @@ import yaml
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_training.dataset.labels import LABELS_FILE, LabelNames, load_label_names, save_label_names
-from selfocc_training.distil.fusion import FusionConfig
+from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.labels import CLASSES, FREE
 
 PROVENANCE_FILE = "distilled.yaml"

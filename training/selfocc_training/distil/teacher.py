@@ -15,7 +15,8 @@ from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.runtime.predictor import choose_device
 from selfocc_ros.runtime.visibility import SAMPLES, SightLines
 from selfocc_ros.sensing.preprocess import NetworkInput
-from selfocc_training.distil.fusion import FusedField, FusionConfig, Viewpoint
+from selfocc_training.distil.config import FusionConfig
+from selfocc_training.distil.fusion import FusedField, Viewpoint
 from selfocc_training.distil.labels import voxel_labels
 
 
