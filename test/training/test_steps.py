@@ -100,6 +100,19 @@ def test_the_neighbouring_frames_alone_where_that_is_configured(ground_clip: Cli
     assert views.pairs == ((0, 1),)
 
 
+def test_a_short_drive_is_seen_to_its_ends_without_comparing_a_picture_with_itself(ground_clip: Clip) -> None:
+    frames = ground_clip.images.shape[0]
+    for reflects in (False, True):
+        data = dataclasses.replace(DATA, to_the_ends=reflects, widen_steps=0)
+        steps = [draw_step([ground_clip], number, 0, data) for number in range(60)]
+        seen = {step.sample.frame for step in steps}
+        assert seen == (set(range(frames)) if reflects else set(range(2, frames - 2)))
+        for step in steps:
+            for sources in step.views.source_rigs:
+                moved = (sources.base_from_camera - step.views.rigs.base_from_camera)[:, :3, 3].norm(dim=-1)
+                assert (moved > 0.01).all()
+
+
 def test_a_step_follows_from_seed_and_number(ground_clip: Clip) -> None:
     a, b = draw_step([ground_clip], 7, 3, DATA), draw_step([ground_clip], 7, 3, DATA)
     assert torch.equal(a.images, b.images)

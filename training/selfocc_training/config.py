@@ -116,6 +116,9 @@ class DataConfig:
     """Rows and columns of rays per view."""
     drop_cameras: int = 3
     mirror: bool = True
+    to_the_ends: bool = False
+    """Draw moments from all of a clip, and compare those at its ends with one side: for drives of a few clips, whose
+    beginning and end would else never be seen. Otherwise moments keep ``widest_gap`` frames to either end."""
     shuffle_sources: bool = False
     """Take sources from another clip: a control that must not learn."""
 

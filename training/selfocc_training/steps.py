@@ -128,6 +128,13 @@ def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
     return int(rng.integers(1, int(round(widest)) + 1))
 
 
+def _source(frame: int, gap: int, frames: int, reflect: bool) -> int:
+    """The frame that is ``gap`` away; where the clip ends before, its last one, or the one on the other side."""
+    if reflect and not 0 <= frame + gap < frames:
+        gap = -gap
+    return int(np.clip(frame + gap, 0, frames - 1))
+
+
 def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, scene: int = 0) -> Step:
     """Draw scene ``scene`` of step ``step``: clip, moment, cameras, views, sources, rays."""
     rng = np.random.default_rng((seed, step, scene) if scene else (seed, step))
@@ -138,7 +145,7 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
         clip = mirror_clip(clip)
         other = clip if not config.shuffle_sources else mirror_clip(other)
     frames, cameras = clip.images.shape[:2]
-    margin = min(config.widest_gap, (frames - 1) // 2)
+    margin = 0 if config.to_the_ends else min(config.widest_gap, (frames - 1) // 2)
     current = int(rng.integers(margin, frames - margin))
     dropped = int(rng.integers(0, min(config.drop_cameras, cameras - 1) + 1)) if rng.random() < 0.5 else 0
     kept = np.sort(rng.permutation(cameras)[: cameras - dropped])
@@ -153,7 +160,8 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
     shown = rng.permutation(len(kept))[: config.current_views]
     pairs += [(int(kept[position]), current, int(position)) for position in shown]
     for _ in range(config.anchor_views):
-        low, high = max(1, current - config.anchor_reach), min(frames - 2, current + config.anchor_reach)
+        ends = 0 if config.to_the_ends else 1
+        low, high = max(ends, current - config.anchor_reach), min(frames - 1 - ends, current + config.anchor_reach)
         pairs.append((int(rng.choice(kept)), int(rng.integers(low, high + 1)), -1))
     anchors, sources, poses, use, source_use = [], [], [], [], []
     slots = 4 if config.wide_pair else 2
@@ -163,7 +171,7 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
         gaps = [-1, 1]
         if config.wide_pair:
             gaps += [-source_gaps(step, config, rng), source_gaps(step, config, rng)]
-        neighbours = [int(np.clip(frame + gap, 0, frames - 1)) for gap in gaps]
+        neighbours = [_source(frame, gap, frames, config.to_the_ends) for gap in gaps]
         anchors.append(clip.images[frame, camera])
         donor = camera % other.images.shape[1]
         moments = [neighbour % len(other.images) for neighbour in neighbours]
