@@ -48,10 +48,12 @@ def repository() -> Path:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`-m gpu` needs nothing installed but torch, so it does not import files that have no GPU test."""
-    if config.getoption("markexpr") != "gpu" or collection_path.suffix != ".py":
+    """`-m gpu` needs nothing installed but torch: files and folders without GPU tests are not imported."""
+    if config.getoption("markexpr") != "gpu":
         return None
-    return "mark.gpu" not in collection_path.read_text(encoding="utf-8") or None
+    files = collection_path.rglob("*.py") if collection_path.is_dir() else [collection_path]
+    marked = any("mark.gpu" in file.read_text(encoding="utf-8") for file in files if file.name != "conftest.py")
+    return None if marked else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
