@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--data", type=Path, metavar="DATASET", help="a dataset that `selfocc prepare` made")
     source.add_argument("--clips", type=Path, metavar="FOLDER", help="a folder of training clips")
     parser.add_argument("--split", default="train", help="which samples of the dataset (default: %(default)s)")
-    parser.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the vehicle's frame, metres")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     for name, meaning in PARAMETERS.items():
         default = getattr(FusionConfig(), f"{name}_m")
@@ -53,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros import __version__
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.model.checkpoint import load_checkpoint
+    from selfocc_training.dataset.dataset import Dataset
     from selfocc_training.distil.config import FusionConfig
     from selfocc_training.distil.provenance import claim, label_names, provenance
     from selfocc_training.distil.teacher import Teacher
@@ -61,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     config = FusionConfig(**{f"{name}_m": getattr(args, name) for name in PARAMETERS})
     checkpoint = start_path(args.checkpoint)
     model, _ = load_checkpoint(checkpoint)
-    teacher = Teacher(model, args.device, args.ground_z)
-    names, made_by = label_names(teacher.grid), provenance(checkpoint, config, args.ground_z, __version__)
+    # Clips lie on the road already; of a dataset its layout says where the road is.
+    ground_z = 0.0 if args.data is None else Dataset.open(args.data).ground_z
+    teacher = Teacher(model, args.device, ground_z)
+    names, made_by = label_names(teacher.grid), provenance(checkpoint, config, ground_z, __version__)
     began = time.monotonic()
 
     def keep(folder: Path) -> bool:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("datasets")
     data.add_argument("--split", help="train, val or gap (default: val, or train where there is no val)")
     data.add_argument("--report", type=Path, metavar="DIR", help="write report.html with pictures into this folder")
-    data.add_argument("--ground-z", type=float, default=0.0, help="height of the road in the base frame, metres (0)")
+    data.add_argument("--ground-z", type=float, help="height of the road in the base frame, metres (the dataset's)")
     data.add_argument("--min-travel", type=float, default=0.0, help="only samples followed by this much travel, metres")
     data.add_argument("--min-depth", type=float, help="nearest true depth scored, metres (default: SelfOcc's 1)")
     data.add_argument("--max-depth", type=float, help="farthest true depth scored, metres (default: SelfOcc's 80)")
@@ -124,7 +124,8 @@ def _run_dataset(args: argparse.Namespace, protocol: str) -> int:
         tuple(args.bag), not args.no_blind, args.garg_crop,
     )  # fmt: skip
     dataset = Dataset.open(args.dataset)
-    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, ground_z=args.ground_z)
+    ground_z = dataset.ground_z if args.ground_z is None else args.ground_z
+    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, ground_z=ground_z)
     evaluation = evaluate(predictor, dataset, settings, Progress("evaluating", "samples"))
     name = predictor.info.config.name if predictor.info else str(args.checkpoint)
     if args.json != "-":
