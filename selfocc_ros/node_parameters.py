@@ -52,6 +52,11 @@ def is_known(name: str) -> bool:
     return name in NodeParameters.__dataclass_fields__ or name.split(".")[0] in OF_RCLPY
 
 
+def plain(value: Any) -> Any:
+    """A value as ROS and YAML hold it: they know lists, no tuples."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def load_parameters(path: str | Path, node: str = "selfocc") -> dict[str, Any]:
     """What a ROS 2 parameter file sets for the node, checked; parameters of rclpy are left out.
 

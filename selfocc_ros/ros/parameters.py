@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from selfocc_ros.configuration import nearest_hint
-from selfocc_ros.node_parameters import RANGES, NodeParameters, ParameterError, checked, is_known
+from selfocc_ros.node_parameters import RANGES, NodeParameters, ParameterError, checked, is_known, plain
 from selfocc_ros.ros.compat import parameter_overrides
 
 
@@ -63,7 +63,7 @@ class Parameters:
         for name, spec in _SPECS.items():
             value = overrides[name].value if name in overrides else getattr(defaults, name)
             asked[name] = checked(name, value)
-            node.declare_parameter(name, _plain(asked[name]), _descriptor(name, spec), ignore_override=True)
+            node.declare_parameter(name, plain(asked[name]), _descriptor(name, spec), ignore_override=True)
         self.values = NodeParameters(**asked)
         self.warnings = [unknown_parameter(name) for name in overrides if not is_known(name)]
         node.add_on_set_parameters_callback(self._set)
@@ -99,7 +99,3 @@ def _descriptor(name: str, spec: _Spec) -> ParameterDescriptor:
         low, high = RANGES[name]
         descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
     return descriptor
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -22,7 +22,7 @@ import yaml
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.reader import Bag
-from selfocc_ros.node_parameters import AUTO, NodeParameters
+from selfocc_ros.node_parameters import AUTO, NodeParameters, plain
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
 from selfocc_ros.sensing.discovery import choose_cameras, find_cameras
@@ -119,7 +119,7 @@ def play_through_node(
     tell = progress or _tell_nobody
     out_dir.mkdir(parents=True, exist_ok=True)
     parameters = {"checkpoint": str(checkpoint), "use_sim_time": True, **(extra_params or {})}
-    parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+    parameters = {name: plain(value) for name, value in parameters.items()}
     parameter_file = out_dir / "node_parameters.yaml"
     parameter_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
     played, received, output = out_dir / "played.jsonl", out_dir / "received.jsonl", out_dir / "output"
