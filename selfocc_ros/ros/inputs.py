@@ -98,6 +98,13 @@ class CameraInputs:
             self._idle_s += elapsed_s
             self._deliver(self._synchronizer.poll(self._newest_ns + round(self._idle_s * 1e9)))
 
+    def close(self) -> None:
+        """Stop listening: all subscriptions are destroyed, what was heard is forgotten."""
+        for subscription, _ in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._synchronizer = None
+
     def _configure(self) -> None:
         cameras = self._watch.cameras
         self._node.get_logger().info("cameras: " + ", ".join(f"{name} ({t.image})" for name, t in cameras.items()))

@@ -138,3 +138,14 @@ def test_a_set_without_its_late_camera_goes_out_when_time_goes_on(bench: Bench):
         bench.inputs.poll(0.05)
     [late] = bench.sets
     assert (set(late.items), late.missing) == ({"front"}, ("left",))
+
+
+def test_closing_ends_all_subscriptions(bench: Bench):
+    front = bench.publisher(CompressedImage, "/front/image/compressed")
+    info = bench.publisher(CameraInfo, "/front/camera_info")
+    bench.until(lambda: front.get_subscription_count() and info.get_subscription_count(), "subscriptions")
+    before = len(list(bench.listener.subscriptions))
+    bench.inputs.close()
+    assert len(list(bench.listener.subscriptions)) == before - 2
+    bench.inputs.poll(0.05)
+    bench.inputs.close()
