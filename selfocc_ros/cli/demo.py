@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from selfocc_ros.cli.live_scores import Published, live_scores
-    from selfocc_ros.cli.output import write_json
+    from selfocc_ros.cli.output import make_folder, write_json
     from selfocc_ros.cli.progress import Progress
     from selfocc_ros.cli.tables import finite
     from selfocc_ros.errors import SelfOccError
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     say = sys.stderr if args.json == "-" else sys.stdout
     require_ros()
-    out = make_folder(Path(args.out))
+    out = make_folder(Path(args.out), "--out")
     values = node_values(args, "checkpoint")
     node = NodeParameters(**values)
     # A bad file is told before anything is rendered.
@@ -118,17 +118,6 @@ def require_ros() -> None:
     ):
         if importlib.util.find_spec(name) is None:
             raise SelfOccError(f"the demo needs ROS 2, and {name} is not installed here: {hint}")
-
-
-def make_folder(path: Path) -> Path:
-    """The folder, made if it is not there."""
-    from selfocc_ros.errors import SelfOccError
-
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SelfOccError(f"--out {path}: cannot be made ({error.strerror})") from error
-    return path
 
 
 def find_recording(path: Path) -> tuple[Path, Any]:

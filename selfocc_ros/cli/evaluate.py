@@ -165,17 +165,14 @@ def _painter(folder: Path) -> Callable[..., None]:
     """Writes a sheet and depth strips of every sample that it is shown."""
     import numpy as np
 
-    from selfocc_ros.errors import SelfOccError
+    from selfocc_ros.cli.output import make_folder
     from selfocc_ros.town.truth import time_of
     from selfocc_ros.viz.depth import depth_strip
     from selfocc_ros.viz.scenes import truth_as_volume
     from selfocc_ros.viz.sheet import save, scene_sheet
     from selfocc_training.town_evaluation import DEPTH_STRIDE
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SelfOccError(f"{folder}: cannot be made ({error.strerror})") from error
+    make_folder(folder, "--pictures")
 
     def paint(scene: Any, truth: Any, volume: Any, depths: Any) -> None:
         frame = scene.frame

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machine-readable results: `--json FILE`, with `-` for standard output."""
+"""What commands leave behind: `--json FILE`, with `-` for standard output, and folders."""
 
 from __future__ import annotations
 
@@ -28,3 +28,16 @@ def write_json(target: str, values: Mapping[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SelfOccError(f"{target}: cannot be written ({error.strerror}).") from error
+
+
+def make_folder(path: Path, option: str) -> Path:
+    """The folder that ``option`` names, made if it is not there.
+
+    Raises:
+        SelfOccError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SelfOccError(f"{option} {path}: cannot be made ({error.strerror})") from error
+    return path

@@ -59,6 +59,7 @@ def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> di
     import statistics
     import time
 
+    from selfocc_ros.cli.output import make_folder
     from selfocc_ros.cli.progress import Progress
     from selfocc_ros.logs.records import BagError
     from selfocc_ros.logs.samples import SampleReader
@@ -69,7 +70,7 @@ def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> di
         raise BagError(f"{args.bag} has no camera: expected an image topic with a CameraInfo beside it")
     expected = min(reader.topics[topics.image].count for topics in reader.cameras.values())
     progress = Progress("replaying", "sets")
-    out = _folder(args.out) if args.out else None
+    out = make_folder(Path(args.out), "--out") if args.out else None
     pictured = {0, expected // 2, expected - 2}
     problems: dict[str, str] = dict(reader.calibration_problems)
     stages: dict[str, list[float]] = {}
@@ -105,17 +106,6 @@ def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> di
         "occupied_voxels": occupied,
         "problems": problems | reader.calibration_problems,
     }
-
-
-def _folder(name: str) -> Path:
-    from selfocc_ros.errors import SelfOccError
-
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SelfOccError(f"--out {name}: cannot be made ({error.strerror})") from error
-    return path
 
 
 def _write(out: Path, sample: Any, volume: Any, picture: bool, ground_z: float) -> None:

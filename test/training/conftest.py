@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from selfocc_training.town_clips import Clip
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 40.0
+
+SMALL_TPV = """
+name: small_tpv
+family: tpv
+input: {width: 64, height: 48}
+backbone: {depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], weights: "", frozen_stages: -1}
+planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
+encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
+renderer: {published: false, samples: 12, near_density: 4.0}
+occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
+"""
 
 
 def ground_colour(points: torch.Tensor) -> torch.Tensor:
@@ -68,3 +80,11 @@ def ground_clip() -> Clip:
 def clip_of() -> Callable[..., Clip]:
     """Makes clips of grounds of other colours."""
     return make_clip
+
+
+@pytest.fixture
+def small_tpv(tmp_path: Path) -> Path:
+    """A file that describes a TPV of a few thousand parameters."""
+    path = tmp_path / "small_tpv.yaml"
+    path.write_text(SMALL_TPV)
+    return path

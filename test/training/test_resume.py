@@ -44,17 +44,6 @@ for line in sys.stdin:
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
-MODEL = """
-name: small_tpv
-family: tpv
-input: {width: 64, height: 48}
-backbone: {depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], weights: "", frozen_stages: -1}
-planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
-encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
-renderer: {published: false, samples: 12, near_density: 4.0}
-occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
-"""
-
 TRAIN = """
 model: MODEL
 steps: STEPS
@@ -83,10 +72,9 @@ class Nursery:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "small_tpv.yaml").write_text(MODEL)
+def config(tmp_path: Path, small_tpv: Path) -> Path:
     path = tmp_path / "train.yaml"
-    path.write_text(TRAIN.replace("MODEL", str(tmp_path / "small_tpv.yaml")).replace("STEPS", str(STEPS)))
+    path.write_text(TRAIN.replace("MODEL", str(small_tpv)).replace("STEPS", str(STEPS)))
     return path
 
 

@@ -44,17 +44,6 @@ field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [40, 40, 10]}
 renderer: {samples: 24}
 """
 
-TPV = """
-name: small_tpv
-family: tpv
-input: {width: 64, height: 48}
-backbone: {depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], weights: "", frozen_stages: -1}
-planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
-encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
-renderer: {published: false, samples: 24, near_density: 4.0}
-occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
-"""
-
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
@@ -66,10 +55,8 @@ def config(tmp_path: Path) -> TrainConfig:
 
 
 @pytest.fixture
-def tpv(config: TrainConfig, tmp_path: Path) -> TrainConfig:
-    path = tmp_path / "small_tpv.yaml"
-    path.write_text(TPV)
-    return dataclasses.replace(config, model=str(path))
+def tpv(config: TrainConfig, small_tpv: Path) -> TrainConfig:
+    return dataclasses.replace(config, model=str(small_tpv))
 
 
 def reprojection(trainer: Trainer) -> float:
