@@ -2,7 +2,8 @@
 """/diagnostics: the node's state and one entry per camera, once a second and whenever the state changes.
 
 The entry `<namespace/node>: state` is also how others learn that the node is ready (`bag_player --wait-for-node`): its
-key `state` is loading, discovering, ready, running, waiting or error, and `image_topics` what it subscribes to.
+key `state` is loading, discovering, ready, running, waiting, disabled or error, and `image_topics` what it subscribes
+to.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def _node_entry(node: str, snapshot: Snapshot) -> DiagnosticStatus:
     values = {
         "state": snapshot.state,
         "reason": snapshot.reason,
+        "model": snapshot.model,
         "image_topics": ",".join(camera.image_topic for camera in snapshot.cameras.values()),
         "rate_hz": f"{snapshot.rate_hz:.2f}",
         "sets": snapshot.sets,

@@ -16,6 +16,7 @@ class Latest(Generic[T]):
         self._item: T | None = None
         self._changed = threading.Condition()
         self._closed = False
+        self._poked = False
 
     def put(self, item: T) -> bool:
         """Leave the newest item; True if it replaces one that nobody has taken."""
@@ -26,11 +27,23 @@ class Latest(Generic[T]):
         return replaced
 
     def take(self) -> T | None:
-        """Wait for an item and take it; None once closed."""
+        """Wait for an item and take it; None when poked before there is one, and once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
+            self._changed.wait_for(lambda: self._item is not None or self._poked or self._closed)
+            item, self._item, self._poked = self._item, None, False
             return None if self._closed else item
+
+    def poke(self) -> None:
+        """Wake the taker although there is nothing to take: it has something else to do."""
+        with self._changed:
+            self._poked = True
+            self._changed.notify()
+
+    def await_poke(self) -> None:
+        """Wait until poked or closed; an item, if there is one, stays."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._poked or self._closed)
+            self._poked = False
 
     def clear(self) -> None:
         """Forget the item, if there is one."""

@@ -19,16 +19,16 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.geometry.transforms import TransformTree
-from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import messages, qos
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
 from selfocc_ros.ros.parameters import Parameters
-from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
+from selfocc_ros.ros.pipeline import Pipeline, PredictionLike, PredictorLike
 from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
+from selfocc_ros.sensing.frames import RigSample
 
 LOOK_S = 0.5
 POLL_S = 0.05
@@ -117,11 +117,12 @@ class OccupancyNode:
     def _now_s(self) -> float:
         return float(self._steady.now().nanoseconds) * 1e-9
 
-    def _publish(self, volume: OccupancyVolume, stamp_ns: int) -> None:
+    def _publish(self, prediction: PredictionLike, sample: RigSample) -> dict[str, float]:
         values = self._parameters.values
-        frame = values.base_frame
+        volume, stamp_ns, frame = prediction.volume, sample.stamp_ns, values.base_frame
         self._points.publish(messages.occupied_points(volume, stamp_ns, frame, values.ground_z))
         self._grid.publish(messages.occupancy_grid(volume, stamp_ns, frame, values.height_band, values.ground_z))
+        return {}
 
     def _start_afresh(self, seconds: float) -> None:
         """Image stamps have jumped back: drop the set that waits. Synchroniser and tree notice by themselves."""

@@ -60,7 +60,8 @@ class CameraStatus:
 class Snapshot:
     """The node's state at one moment, for the log line and /diagnostics.
 
-    `stale` names the cameras that have fallen silent while others go on; `waiting` says what the node waits for.
+    `stale` names the cameras that have fallen silent while others go on; `waiting` says what the node waits for;
+    `model` describes the network in use.
     """
 
     state: str
@@ -73,6 +74,7 @@ class Snapshot:
     cameras: dict[str, CameraStatus]
     stale: list[str]
     waiting: list[str]
+    model: str = ""
 
     def line(self) -> str:
         """One line for the log."""
@@ -91,13 +93,15 @@ class Status:
     """Collects what happens; `snapshot` sums it up.
 
     States: `loading` the network, `error` it cannot be loaded, `discovering` cameras, `ready` and listening,
-    `running`: occupancy went out within `WINDOW_S`, `waiting`: images come in but nothing goes out.
+    `running`: occupancy went out within `WINDOW_S`, `waiting`: images come in but nothing goes out, `disabled`: told
+    to rest.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._model, self._model_error = "loading", ""
+        self._model, self._model_error, self._description = "loading", "", ""
+        self._enabled = True
         self._cameras: dict[str, CameraStatus] = {}
         self._waiting: list[str] = []
         self._outcome: deque[tuple[float, dict[str, float]]] = deque(maxlen=1000)
@@ -105,15 +109,20 @@ class Status:
         self._sets = self._dropped = self._published = 0
         self._skipped = ""
 
-    def model_ready(self) -> None:
-        """The network can be used."""
+    def model_ready(self, description: str = "") -> None:
+        """A network can be used; what it is."""
         with self._lock:
-            self._model = "ready"
+            self._model, self._description = "ready", description
 
     def model_failed(self, sentence: str) -> None:
         """The network cannot be loaded."""
         with self._lock:
             self._model, self._model_error = "error", sentence
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Whether sets of images are worked on at all."""
+        with self._lock:
+            self._enabled = enabled
 
     def set_cameras(self, cameras: Mapping[str, tuple[str, str]]) -> None:
         """The rig is now these cameras: (image topic, CameraInfo topic) by name. Known ones keep their history."""
@@ -210,6 +219,7 @@ class Status:
                 + [problem for camera in cameras.values() for problem in camera.problems.values()]
                 + ([f"a first message on {', '.join(unseen)}"] if unseen else [])
                 + [f"images on {cameras[name].image_topic}" for name in stale],
+                self._description,
             )  # fmt: skip
 
     def _rate_hz(self) -> float:
@@ -223,6 +233,8 @@ class Status:
             return "error", self._model_error
         if self._model == "loading":
             return "loading", "the network"
+        if not self._enabled:
+            return "disabled", "by ~/set_enabled"
         if not self._cameras:
             return "discovering", "cameras"
         if running:

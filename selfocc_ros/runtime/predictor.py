@@ -114,6 +114,13 @@ class Predictor:
         model, info = load_checkpoint(file)
         return cls(model, device, ground_z, info)
 
+    def describe(self) -> str:
+        """Size, grid and device in a few words: '3.1 M weights, grid 200 x 200 x 16 at 0.4 m, on cpu'."""
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        grid = self.config.grid
+        cells = " x ".join(str(count) for count in grid.shape)
+        return f"{weights / 1e6:.1f} M weights, grid {cells} at {grid.cell[0]:.2g} m, on {self.device}"
+
     @torch.inference_mode()
     def predict(self, sample: RigSample) -> Prediction:
         """Occupancy of one sample.

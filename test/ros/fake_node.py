@@ -27,6 +27,9 @@ class FakePredictor:
     def __init__(self, ground_z: float = 0.0) -> None:
         self.grid = GRID.shifted(ground_z)
 
+    def describe(self) -> str:
+        return "a checksum made visible"
+
     def predict(self, sample: RigSample) -> Any:
         checksum, failed = 0, {}
         for frame, pose in zip(sample.frames, sample.rig.base_from_camera, strict=True):
@@ -42,7 +45,13 @@ class FakePredictor:
             np.array([FREE, OCCUPIED, UNKNOWN], np.uint8), self.grid.shape, p=[0.6, 0.2, 0.2]
         )
         state[0, 0] = UNKNOWN  # a column that no camera sees, whatever the band
-        return SimpleNamespace(volume=OccupancyVolume(self.grid, state), timings_s={"decode": 0.001}, failed=failed)
+        return SimpleNamespace(
+            stamp_ns=sample.stamp_ns,
+            volume=OccupancyVolume(self.grid, state),
+            scene=None,
+            timings_s={"decode": 0.001},
+            failed=failed,
+        )
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def a_predictor(predict: Callable[[RigSample], Any], name: str) -> Any:
+    return SimpleNamespace(predict=predict, describe=lambda: name)
+
+
 class Bench:
     """A pipeline whose predictor is `self.predict`, which may be replaced; collects what comes out."""
 
@@ -50,17 +54,21 @@ class Bench:
         self.published: list[int] = []
         self.status = Status()
         self.status.set_cameras({"front": ("/front/image", "/front/info"), "left": ("/left/image", "/left/info")})
-        self.load: Callable[[], Any] = lambda: SimpleNamespace(predict=lambda sample: self.predict(sample))
+        self.load: Callable[[], Any] = lambda: a_predictor(lambda sample: self.predict(sample), "the first")
         self.predict: Callable[[RigSample], Any] = self.remember
         self.pipeline = Pipeline(
             load=lambda: self.load(),
             models=lambda: {"front": CAMERA, "left": CAMERA},
             tree=self.tree,
             parameters=lambda: self.parameters,
-            publish=lambda _, stamp_ns: self.published.append(stamp_ns // MS),
+            publish=self.publish,
             status=self.status,
             complain=Complaints(self.told.append),
         )
+
+    def publish(self, _: Any, sample: RigSample) -> dict[str, float]:
+        self.published.append(sample.stamp_ns // MS)
+        return {"grid": 0.25}
 
     def remember(self, sample: RigSample) -> Any:
         self.samples.append(sample)
@@ -216,3 +224,113 @@ def test_a_jump_in_time_drops_the_set_that_waits(bench: Bench):
     wait_for(lambda: bench.published == [800])
     bench.pipeline.offer([a_set(50)])
     wait_for(lambda: bench.published == [800, 50])
+
+
+def test_what_each_output_took_is_told_with_the_stages(bench: Bench):
+    bench.odometry(0, 1000)
+    bench.pipeline.start()
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bench.published == [100])
+    wait_for(lambda: "publish.grid" in bench.status.snapshot().latency_ms)
+    assert bench.status.snapshot().latency_ms["publish.grid"] == 250.0
+
+
+def test_the_first_network_is_described_when_it_is_in_use(bench: Bench):
+    assert bench.pipeline.predictor is None
+    assert bench.pipeline.start().result(30.0) == "the first"
+    assert bench.pipeline.predictor is not None
+    assert bench.status.snapshot().model == "the first"
+
+
+def test_a_network_is_replaced_between_two_sets_while_the_old_one_works(bench: Bench):
+    bench.odometry(0, 1000)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def slow(sample: RigSample) -> Any:
+        busy.set()
+        go_on.wait(30.0)
+        return bench.remember(sample)
+
+    bench.predict = slow
+    bench.pipeline.start().result(30.0)
+    old = bench.pipeline.predictor
+    bench.pipeline.offer([a_set(100)])
+    assert busy.wait(30.0)
+    seen: list[int] = []
+
+    def second(sample: RigSample) -> Any:
+        seen.append(sample.stamp_ns // MS)
+        return bench.remember(sample)
+
+    loaded = threading.Event()
+
+    def load() -> Any:
+        loaded.set()
+        return a_predictor(second, "the second")
+
+    future = bench.pipeline.replace(load)
+    assert loaded.wait(30.0)
+    assert bench.pipeline.predictor is old  # until the set in hand is done
+    assert not future.done()
+    go_on.set()
+    assert future.result(30.0) == "the second"
+    bench.pipeline.offer([a_set(200)])
+    wait_for(lambda: bench.published == [100, 200])
+    assert seen == [200]
+
+
+def test_a_network_that_cannot_be_loaded_leaves_the_old_one_in_use(bench: Bench):
+    bench.odometry(0, 1000)
+    bench.pipeline.start().result(30.0)
+
+    def broken() -> Any:
+        raise OSError("x.safetensors is damaged")
+
+    with pytest.raises(SelfOccError, match=r"x\.safetensors is damaged"):
+        bench.pipeline.replace(broken).result(30.0)
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bench.published == [100])
+    assert bench.status.snapshot().model == "the first"
+
+
+def test_a_network_may_follow_a_first_one_that_could_not_be_loaded(bench: Bench):
+    def broken() -> Any:
+        raise SelfOccError("no such file")
+
+    bench.odometry(0, 1000)
+    good, bench.load = bench.load, broken
+    with pytest.raises(SelfOccError, match="no such file"):
+        bench.pipeline.start().result(30.0)
+    assert bench.status.snapshot().state == "error"
+    assert bench.pipeline.replace(good).result(30.0) == "the first"
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bench.published == [100])
+
+
+def test_one_network_is_loaded_at_a_time(bench: Bench):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        begun.set()
+        go_on.wait(30.0)
+        return a_predictor(bench.remember, "slow")
+
+    bench.pipeline.start().result(30.0)
+    first = bench.pipeline.replace(slow)
+    assert begun.wait(30.0)
+    with pytest.raises(SelfOccError, match="another network is being loaded"):
+        bench.pipeline.replace(bench.load).result(30.0)
+    go_on.set()
+    assert first.result(30.0) == "slow"
+
+
+def test_disabled_it_drops_what_comes_and_then_goes_on(bench: Bench):
+    bench.odometry(0, 1000)
+    bench.pipeline.start().result(30.0)
+    bench.pipeline.enabled = False
+    assert bench.status.snapshot().state == "disabled"
+    bench.pipeline.offer([a_set(100)])
+    bench.pipeline.enabled = True
+    bench.pipeline.offer([a_set(200)])
+    wait_for(lambda: bench.published == [200])
+    assert bench.status.snapshot().dropped == 0
