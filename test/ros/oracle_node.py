@@ -26,6 +26,9 @@ GRID = VoxelGrid((0.0, -24.0, -1.0), (56.0, 24.0, 3.0), (140, 120, 10))
 class OraclePredictor:
     """Occupied is the voxel in which the point of a pixel lies."""
 
+    def describe(self) -> str:
+        return "an oracle"
+
     def predict(self, sample: RigSample) -> Any:
         state = np.full(GRID.shape, FREE, np.uint8)
         views = zip(sample.frames, sample.rig.cameras, sample.rig.base_from_camera, strict=True)
