@@ -17,7 +17,8 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
-from selfocc_ros.node_parameters import ParameterError, load_parameters
+from selfocc_ros.node_parameters import ParameterError
+from selfocc_ros.parameter_file import load_parameters
 from selfocc_ros.resources import resource
 
 # After the last message of a recording the node still works on the last images.

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     require_ros()
     out = make_folder(Path(args.out), "--out")
     values = node_values(args, "checkpoint")
-    node = NodeParameters(**values)
+    node = NodeParameters.of(values)
     # A bad file is told before anything is rendered.
     predictor = Predictor.from_checkpoint(node.checkpoint or "default", device=node.device, ground_z=node.ground_z)
     if args.bag:

@@ -31,12 +31,13 @@ def add_node_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def node_values(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """What the parameter file and these options ask for, by name of the node's parameter.
+    """What the parameter file and these options ask for, by dotted name of the node's parameter.
 
     Raises:
         ParameterError: the file cannot be used, or a value cannot.
     """
-    from selfocc_ros.node_parameters import checked, load_parameters
+    from selfocc_ros.node_parameters import checked
+    from selfocc_ros.parameter_file import load_parameters
 
     values = load_parameters(args.params) if args.params else {}
     for name in names:
@@ -50,4 +51,4 @@ def node_parameters(args: argparse.Namespace, *names: str) -> NodeParameters:
     """As `node_values`, with the node's defaults for all else."""
     from selfocc_ros.node_parameters import NodeParameters
 
-    return NodeParameters(**node_values(args, *names))
+    return NodeParameters.of(node_values(args, *names))

@@ -6,9 +6,10 @@ Everything else in this folder is written against the part of rclpy that they sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -25,6 +26,32 @@ def parameter_overrides(node: Node) -> dict[str, Parameter[Any]]:
     that all of them have is read; a release without it reports no unknown parameters rather than failing.
     """
     return dict(getattr(node, "_parameter_overrides", {}))
+
+
+def on_parameters(
+    node: Node,
+    check: Callable[[Sequence[Parameter[Any]]], str],
+    changed: Callable[[Sequence[Parameter[Any]]], None],
+) -> None:
+    """Have parameters that somebody sets checked, and what was set told.
+
+    Humble has no callback after setting: there they count as set once `check` has let them pass.
+
+    Args:
+        check: the reason to refuse all of them, or an empty text; must not change anything.
+        changed: called once all are set.
+    """
+    later = getattr(node, "add_post_set_parameters_callback", None)
+
+    def validate(parameters: list[Parameter[Any]]) -> SetParametersResult:
+        reason = check(parameters)
+        if not reason and later is None:
+            changed(parameters)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    node.add_on_set_parameters_callback(validate)
+    if later is not None:
+        later(changed)
 
 
 def incompatible_qos_callback(callback: Callable[[Any], None]) -> SubscriptionEventCallbacks:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import rclpy
-import yaml
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from selfocc_ros.node_parameters import NodeParameters, ParameterError
+from selfocc_ros.node_parameters import NodeParameters, ParameterError, options
 from selfocc_ros.ros.parameters import Parameters
 
 MakeNode = Callable[..., Node]
@@ -43,8 +43,6 @@ def node_with() -> Iterator[MakeNode]:
 
 def test_defaults_are_those_of_the_dataclass_and_of_the_yaml(node_with: MakeNode, repository: Path):
     file = repository / "config" / "node" / "default.yaml"
-    given = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
-    assert set(given) == set(NodeParameters.__dataclass_fields__)
     parameters = Parameters(node_with(files=(file,)))
     assert parameters.values == NodeParameters()
     assert parameters.warnings == []
@@ -53,10 +51,16 @@ def test_defaults_are_those_of_the_dataclass_and_of_the_yaml(node_with: MakeNode
 def test_every_parameter_is_declared_with_a_description(node_with: MakeNode):
     node = node_with()
     Parameters(node)
-    for name in NodeParameters.__dataclass_fields__:
-        assert len(node.describe_parameter(name).description) > 20, name
+    for name in options():
+        assert ". Default " in node.describe_parameter(name).description, name
     limits = node.describe_parameter("max_skew").floating_point_range[0]
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
+    assert node.describe_parameter("depth_stride").integer_range[0].to_value == 64
+    assert node.describe_parameter("device").additional_constraints == "one of auto, cuda, cpu"
+    assert node.get_parameter("phases").type_ == Parameter.Type.STRING_ARRAY
+    assert node.describe_parameter("tf_wait").description == (
+        "How long to wait for transforms newer than the images. Default 0.5 s; may be set while the node runs."
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,10 +74,13 @@ def test_every_parameter_is_declared_with_a_description(node_with: MakeNode):
         ("cameras:=front", "cameras", ("front",)),
         ("base_frame:=/car", "base_frame", "car"),
         ("ground_z:=-0.35", "ground_z", -0.35),
+        ("publish.depth:=false", "publish.depth", False),
+        ("phases:=[left=0.04, right=0.02]", "phases", ("left=0.04", "right=0.02")),
+        ("fusion.size:=40", "fusion.size", 40.0),
     ],
 )
 def test_values_are_taken_as_people_write_them(node_with: MakeNode, assignment: str, name: str, value: object):
-    assert getattr(Parameters(node_with(assignment)).values, name) == value
+    assert Parameters(node_with(assignment)).values[name] == value
 
 
 @pytest.mark.fault
@@ -119,10 +126,61 @@ def test_live_parameters_can_be_set_and_are_checked(node_with: MakeNode):
     assert parameters.values.height_band == (0.5, 1.5)
 
 
-def test_a_parameter_that_is_read_once_cannot_be_set_later(node_with: MakeNode):
+@pytest.mark.fault
+def test_all_of_one_request_change_or_none(node_with: MakeNode):
     node = node_with()
     parameters = Parameters(node)
-    [result] = node.set_parameters([Parameter("checkpoint", value="other.safetensors")])
+    before = parameters.values
+    for other in (Parameter("height_band", value=[2.0, 1.0]), Parameter("depth_stride", value=65)):
+        result = node.set_parameters_atomically([Parameter("tf_wait", value=1.0), other])
+        assert not result.successful
+        assert other.name in result.reason
+        assert parameters.values is before
+        assert node.get_parameter("tf_wait").value == 0.5
+    both = [Parameter("tf_wait", value=1.0), Parameter("publish.depth", value=False)]
+    assert node.set_parameters_atomically(both).successful
+    assert (parameters.values.tf_wait, parameters.values.publish.depth) == (1.0, False)
+
+
+def test_what_somebody_else_refuses_is_not_taken_over(node_with: MakeNode):
+    node = node_with()
+    parameters = Parameters(node)
+    node.add_on_set_parameters_callback(lambda _: SetParametersResult(successful=False, reason="not today"))
+    assert not node.set_parameters([Parameter("tf_wait", value=1.0)])[0].successful
+    assert parameters.values.tf_wait == 0.5
+
+
+def test_what_is_read_at_configure_waits_for_it_and_is_refused_while_active(node_with: MakeNode):
+    node = node_with()
+    parameters = Parameters(node)
+    assert node.set_parameters([Parameter("max_skew", value=0.1)])[0].successful
+    assert parameters.values.max_skew == 0.055
+    assert parameters.take().max_skew == 0.1
+    parameters.active = True
+    [result] = node.set_parameters([Parameter("max_skew", value=0.2)])
     assert not result.successful
-    assert result.reason == "parameter checkpoint is read once: restart the node to change it"
-    assert parameters.values.checkpoint == ""
+    assert result.reason == (
+        "parameter max_skew is read when the node is configured: deactivate it, set the parameter, and then clean up, "
+        "configure and activate it again"
+    )
+    assert node.set_parameters([Parameter("max_skew", value=0.1)])[0].successful, "nothing changes"
+    assert parameters.values.max_skew == 0.1
+
+
+def test_a_checkpoint_may_be_named_while_active_and_is_taken_when_asked_for(node_with: MakeNode):
+    node = node_with()
+    parameters = Parameters(node)
+    parameters.active = True
+    assert node.set_parameters([Parameter("checkpoint", value="other.safetensors")])[0].successful
+    assert (parameters.values.checkpoint, parameters.asked.checkpoint) == ("", "other.safetensors")
+    assert parameters.take("checkpoint").checkpoint == "other.safetensors"
+
+
+def test_whole_numbers_and_unknown_names_over_services(node_with: MakeNode):
+    parameters = Parameters(node_with())
+    [prepared] = parameters.prepare([Parameter("max_wait", value=1)])
+    assert (prepared.type_, prepared.value) == (Parameter.Type.DOUBLE, 1.0)
+    [prepared] = parameters.prepare([Parameter("height_band", value=[0, 3])])
+    assert prepared.value == [0.0, 3.0]
+    with pytest.raises(ParameterError, match=r"'publish.grid' does not exist \(did you mean 'publish.*grid'"):
+        parameters.prepare([Parameter("publish.grid", value=True)])
