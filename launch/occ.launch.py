@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the occupancy node; with `bag:=` also a player, with `rviz:=true` also RViz with this package's layout.
+"""Starts the occupancy node; with `bag:=` also a player, with `rviz:=true` also RViz with this vehicle's cameras.
 
 `ros2 launch selfocc_ros occ.launch.py --show-args` lists the arguments.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -17,9 +18,13 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
+from selfocc_ros.errors import SelfOccError
+from selfocc_ros.logs.reader import Bag
 from selfocc_ros.node_parameters import ParameterError
 from selfocc_ros.parameter_file import load_parameters
 from selfocc_ros.resources import resource
+from selfocc_ros.sensing.discovery import CameraTopics, find_cameras
+from selfocc_ros.viz.rviz_layout import VehicleLayout, vehicle_layout
 
 # After the last message of a recording the node still works on the last images.
 LINGER_S = 2.0
@@ -31,7 +36,7 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "params_file",
         default_value=str(resource("config/node/default.yaml")),
-        description="YAML file with the node's parameters.",
+        description="YAML file with the node's parameters; the arguments below go before it.",
     ),
     DeclareLaunchArgument(
         "checkpoint",
@@ -39,13 +44,36 @@ ARGUMENTS = (
         description="Trained network (.safetensors); empty: what params_file says, or the one that is shipped.",
     ),
     DeclareLaunchArgument(
+        "preset",
+        default_value="",
+        description="Topics, frames and calibration of a known kind of vehicle or recording: a name in config/layouts "
+        "(nuscenes2bag, nuscenes_to_ros2bag, dataset_bridge, pandaset, town) or a YAML file; empty: what params_file "
+        "says.",
+    ),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="auto",
+        choices=["auto", "true", "false"],
+        description="Whether the node configures and activates itself; false leaves that to a lifecycle manager; "
+        "auto: what params_file says, or true.",
+    ),
+    DeclareLaunchArgument(
         "bag",
         default_value="",
         description="Recording to play with /clock (rosbag2 folder, .mcap, .db3, ROS 1 .bag); empty: live topics. "
         "All processes end with it.",
     ),
+    DeclareLaunchArgument("rate", default_value="1.0", description="Seconds of the recording per second."),
+    DeclareLaunchArgument("start", default_value="0.0", description="Seconds into the recording at which to start."),
+    DeclareLaunchArgument("loop", default_value="1", description="How often to play the recording; 0: for ever."),
     DeclareLaunchArgument(
-        "rviz", default_value="false", choices=["true", "false"], description="Start RViz with rviz/occ.rviz."
+        "rviz",
+        default_value="false",
+        choices=["true", "false"],
+        description="Start RViz with the cameras of the recording, or of rviz_config where there is none.",
+    ),
+    DeclareLaunchArgument(
+        "rviz_config", default_value=str(resource("rviz/occ.rviz")), description="Layout of RViz to start from."
     ),
     DeclareLaunchArgument(
         "use_sim_time",
@@ -73,6 +101,11 @@ def existing(argument: str, value: str) -> str:
     return str(path)
 
 
+def preset(value: str) -> str:
+    """Returns the preset as the node takes it: a name as it is, a file by its absolute path."""
+    return existing("preset", value) if value.endswith((".yaml", ".yml")) or "/" in value else value
+
+
 def program(name: str) -> tuple[str, list[str]]:
     """Returns (executable, first arguments) that start `selfocc_ros.ros.<name>`.
 
@@ -95,6 +128,10 @@ def occupancy_node(values: dict[str, str], use_sim_time: bool) -> Node:
     overrides: dict[str, bool | str] = {"use_sim_time": use_sim_time}
     if values["checkpoint"]:
         overrides["checkpoint"] = existing("checkpoint", values["checkpoint"])
+    if values["preset"]:
+        overrides["preset"] = preset(values["preset"])
+    if values["autostart"] != "auto":
+        overrides["autostart"] = values["autostart"] == "true"
     return Node(
         executable=executable,
         exec_name="occupancy_node",
@@ -108,13 +145,15 @@ def occupancy_node(values: dict[str, str], use_sim_time: bool) -> Node:
     )
 
 
-def player_and_its_end(bag: str, node: Node) -> list[LaunchDescriptionEntity]:
+def player_and_its_end(values: dict[str, str], node: Node) -> list[LaunchDescriptionEntity]:
     """Returns the action that plays `bag`, and what ends the launch after it, or when `node` ends before it."""
     executable, arguments = program("bag_player")
+    options = [f"--{name}={values[name]}" for name in ("rate", "start", "loop")]
+    name = full_name(values["namespace"])
     player = Node(
         executable=executable,
         exec_name="bag_player",
-        arguments=[*arguments, existing("bag", bag), "--wait-for-node", "selfocc"],
+        arguments=[*arguments, existing("bag", values["bag"]), *options, "--wait-for-node", name],
         output="screen",
         emulate_tty=True,
     )
@@ -133,31 +172,60 @@ def player_and_its_end(bag: str, node: Node) -> list[LaunchDescriptionEntity]:
     ]
 
 
-def shown_in(params_file: str) -> list[str]:
-    """Returns the arguments that make RViz show everything in the vehicle's frame, whatever its name."""
+def full_name(namespace: str) -> str:
+    """Returns the node's name with its namespace: `/car/selfocc`."""
+    return "/" + "/".join(part for part in (*namespace.split("/"), "selfocc") if part)
+
+
+def base_frame(params_file: str) -> str:
+    """Returns the vehicle's frame where the parameter file names it, else an empty text."""
     try:
-        frame = load_parameters(params_file).get("base_frame")
+        return str(load_parameters(params_file).get("base_frame", ""))
     except ParameterError:  # the node says what is wrong with the file, or goes on without that parameter
-        return []
-    return ["--fixed-frame", frame] if frame else []
+        return ""
 
 
-def rviz(params_file: str, namespace: str, use_sim_time: bool) -> LaunchDescriptionEntity:
-    """Returns the action that starts RViz, or one that says that it is not installed."""
+def known_cameras(bag: str) -> dict[str, CameraTopics]:
+    """Returns the cameras of the recording that will be played; none without one, or where it cannot be read."""
+    if not bag:
+        return {}
+    try:
+        with Bag(existing("bag", bag)) as recording:
+            return find_cameras({name: info.type for name, info in recording.topics().items()})
+    except SelfOccError:  # the player says what is wrong with it
+        return {}
+
+
+def written(layout: VehicleLayout) -> str:
+    """Returns the path of a new file that holds the layout; RViz reads it, and may save to it."""
+    with tempfile.NamedTemporaryFile("w", prefix="selfocc_", suffix=".rviz", delete=False, encoding="utf-8") as file:
+        file.write(layout.text)
+    return file.name
+
+
+def rviz(values: dict[str, str], use_sim_time: bool) -> list[LaunchDescriptionEntity]:
+    """Returns what starts RViz and removes its layout afterwards, or says that it is not installed."""
+    config = existing("rviz_config", values["rviz_config"])
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
-        return LogInfo(msg="rviz:=true, but rviz2 is not installed here: going on without it")
-    topics = ("/selfocc/occupancy_grid", "/selfocc/occupied_points")
-    space = namespace.strip("/")
-    return Node(
+        return [LogInfo(msg="rviz:=true, but rviz2 is not installed here: going on without it")]
+    cameras, frame = known_cameras(values["bag"]), base_frame(values["params_file"])
+    layout = vehicle_layout(config, cameras, frame, full_name(values["namespace"]))
+    path = written(layout)
+    node = Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(resource("rviz/occ.rviz")), *shown_in(params_file)],
+        arguments=["-d", path],
         parameters=[{"use_sim_time": use_sim_time}],
-        remappings=[(topic, f"/{space}{topic}") for topic in topics] if space else [],
+        remappings=list(layout.remappings),
         output="log",
     )
+
+    def remove(_event: ProcessExited, _context: LaunchContext) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    return [node, RegisterEventHandler(OnProcessExit(target_action=node, on_exit=remove))]
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -167,9 +235,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     node = occupancy_node(values, use_sim_time)
     actions: list[LaunchDescriptionEntity] = [node]
     if values["bag"]:
-        actions += player_and_its_end(values["bag"], node)
+        actions += player_and_its_end(values, node)
     if values["rviz"] == "true":
-        actions.append(rviz(values["params_file"], values["namespace"], use_sim_time))
+        actions += rviz(values, use_sim_time)
     return actions
 
 

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 # Below this folder's own name: a bare `import launch` may find the repository's folder of launch files.
 pytest.importorskip("launch.actions", reason="ROS's launch is not installed here: PyPI has no wheel of it")
 pytest.importorskip("launch_ros.actions", reason="ROS's launch_ros is not installed here: PyPI has no wheel of it")
 
-ARGUMENTS = {"params_file", "checkpoint", "bag", "rviz", "use_sim_time", "namespace", "log_level"}
+ARGUMENTS = {
+    "params_file", "checkpoint", "preset", "autostart", "bag", "rate", "start", "loop", "rviz", "rviz_config",
+    "use_sim_time", "namespace", "log_level",
+}  # fmt: skip
 
 # `ros2 launch FILE NAME:=VALUE ...`, without needing ros2cli.
 LAUNCH = """
@@ -75,7 +79,7 @@ def test_the_arguments_are_listed_and_described(launch_file: Path) -> None:
         assert argument.default_value is not None, f"{argument.name} must not have to be given"
 
 
-@pytest.mark.parametrize("argument", ["params_file", "checkpoint", "bag"])
+@pytest.mark.parametrize("argument", ["params_file", "checkpoint", "preset", "bag"])
 def test_a_file_that_is_not_there_is_named(argument: str, launch_file: Path, tmp_path: Path) -> None:
     process = start(launch_file, tmp_path, f"{argument}:=/nowhere/x")
     out, _ = process.communicate()
@@ -104,29 +108,50 @@ def test_it_starts_in_a_namespace_and_ends_on_ctrl_c(to: str, launch_file: Path,
     assert process.returncode == 0
 
 
-def test_rviz_shows_the_vehicles_own_frame(launch_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fake_rviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of rviz2; returns the folder into which it puts its arguments and its layout."""
     program, told = tmp_path / "lib/rviz2/rviz2", tmp_path / "told"
     program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\necho "$@" > {told}.part && mv {told}.part {told}\n')
+    told.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncp "$2" {told}/layout\necho "$@" > {told}/part && mv {told}/part {told}/arguments\n'
+    )
     program.chmod(0o755)
     marker = tmp_path / "share/ament_index/resource_index/packages/rviz2"
     marker.parent.mkdir(parents=True)
     marker.touch()
     monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(tmp_path), os.environ.get("AMENT_PREFIX_PATH", "")]))
+    return told
+
+
+def test_rviz_shows_the_vehicles_own_frame_and_cameras(launch_file: Path, tmp_path: Path, fake_rviz: Path) -> None:
+    from selfocc_ros.town.rigs import load_rig
+    from selfocc_ros.town.write import write_drive
+
     params = tmp_path / "vehicle.yaml"
     params.write_text("/**:\n  ros__parameters: {base_frame: car}\n")
-    process = start(launch_file, tmp_path, "rviz:=true", f"params_file:={params}")
+    bag = write_drive(9001, 0.5, load_rig("front1"), tmp_path / "drive", 4.0)
+    process = start(launch_file, tmp_path, "rviz:=true", f"params_file:={params}", f"bag:={bag}", "namespace:=fleet")
     try:
         for _ in range(600):
-            if told.exists():
+            if (fake_rviz / "arguments").exists():
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate()
     finally:
         process.kill()
-    assert told.exists(), out
-    assert "--fixed-frame car" in told.read_text()
+    assert (fake_rviz / "arguments").exists(), out
+    layout = yaml.safe_load((fake_rviz / "layout").read_text())["Visualization Manager"]
+    assert layout["Global Options"]["Fixed Frame"] == "car"
+    images = [shown for shown in layout["Displays"] if shown["Class"].endswith("/Image")]
+    assert [shown["Topic"]["Value"] for shown in images] == [
+        "/camera/front/image/compressed",
+        "/fleet/selfocc/depth/front",
+    ]
+    # The layout was written for this start alone.
+    assert not Path((fake_rviz / "arguments").read_text().split()[1]).exists(), out
 
 
 @pytest.mark.slow
