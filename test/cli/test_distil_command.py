@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recorded_drives import write_drive
+from small_networks import with_cells
 
 from selfocc_ros.cli import find_training, main
 from selfocc_ros.configuration import ConfigError
@@ -23,17 +24,8 @@ find_training()
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A checkpoint of a network for images of 64x48 pixels."""
-    values = {
-        "name": "small",
-        "input": {"width": 64, "height": 48},
-        "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-        "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-        "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-        "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 5]},
-        "renderer": {"samples": 16},
-    }
     path = tmp_path / "small.safetensors"
-    save_checkpoint(path, build_network(parse_model_config(values, "test")), {"note": "random weights"})
+    save_checkpoint(path, build_network(parse_model_config(with_cells(20, 20, 5), "test")), {"note": "random weights"})
     return path
 
 

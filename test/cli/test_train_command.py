@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import with_cells, write_network
 
 from selfocc_ros.cli import main
 from selfocc_ros.configuration import ConfigError
@@ -25,16 +26,7 @@ from selfocc_training.trainer import check_clip_size
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
-MODEL = """
-name: small
-input: {width: 64, height: 48}
-backbone: {channels: [8, 8, 16, 16], neck: 16}
-lifting: {plain: 4, gated: 3, depth_bins: 12, heights: 5}
-encoder: {channels: 16, blocks: [1, 1], fine: 8}
-field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [CELLS, 40, 10]}
-renderer: {samples: 24}
-decision: {thresholds: [0.3]}
-"""
+MODEL = {**with_cells(40, 40, 10), "decision": {"thresholds": [0.3]}}
 
 TRAIN = """
 model: MODEL
@@ -72,7 +64,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def configured(tmp_path: Path) -> Path:
     """A configuration of a shrunken network."""
-    (tmp_path / "small.yaml").write_text(MODEL.replace("CELLS", "40"))
+    write_network(tmp_path / "small.yaml", MODEL)
     path = tmp_path / "train.yaml"
     path.write_text(TRAIN.replace("MODEL", str(tmp_path / "small.yaml")))
     return path
@@ -102,7 +94,7 @@ def test_training_starts_from_a_checkpoint_of_the_same_architecture(
     configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = train(configured, dataset, tmp_path / "first", 2)
-    (tmp_path / "small.yaml").write_text(MODEL.replace("CELLS", "40").replace("0.3", "0.1"))
+    write_network(tmp_path / "small.yaml", {**MODEL, "decision": {"thresholds": [0.1]}})
     configured.write_text(configured.read_text() + f"start: {first}\nlearning_rate: 0.0\n")
     second = train(configured, dataset, tmp_path / "second", 1)
     info = read_info(second)
@@ -111,7 +103,7 @@ def test_training_starts_from_a_checkpoint_of_the_same_architecture(
     weights = load_checkpoint(second)[0].state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in load_checkpoint(first)[0].state_dict().items())
 
-    (tmp_path / "small.yaml").write_text(MODEL.replace("CELLS", "48"))
+    write_network(tmp_path / "small.yaml", with_cells(48, 40, 10))
     capsys.readouterr()
     assert main(["train", str(configured), "--data", str(dataset), "--out", str(tmp_path / "third")]) == 2
     error = capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_networks import FAST, write_network
 
 from selfocc_ros.cli import main, step_progress
 from selfocc_training.town_clips import ClipPlan, clip_path
@@ -26,21 +27,11 @@ data:
   grid: [6, 8]
 """
 
-MODEL = """
-name: small
-input: {width: 64, height: 48}
-backbone: {channels: [8, 8, 16, 16], neck: 16}
-lifting: {plain: 4, gated: 3, depth_bins: 12, heights: 5}
-encoder: {channels: 16, blocks: [1, 1], fine: 8}
-field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [40, 40, 10]}
-renderer: {samples: 24}
-"""
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> list[str]:
     """Arguments of a run whose one clip is already there: noise, seen by one camera."""
-    (tmp_path / "small.yaml").write_text(MODEL)
+    write_network(tmp_path / "small.yaml", FAST)
     (tmp_path / "train.yaml").write_text(TRAIN.replace("MODEL", str(tmp_path / "small.yaml")))
     out = tmp_path / "out"
     (out / "clips").mkdir(parents=True)

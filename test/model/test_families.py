@@ -8,33 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_networks
 import torch
+from small_networks import looking
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.config import ModelConfig, load_model_config, parse_model_config
 from selfocc_ros.model.families import build_network
 from selfocc_ros.model.planes.config import CORRECTED, PlaneConfig
-from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.selfocc import build_model
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "config" / "models").glob("*.yaml"))
 RESNET = {"name": "resnet", "depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "neck": 16}
-FAST: dict[str, Any] = {
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5, "fine": 2},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8, "fine_blocks": 1},
-    "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
+FAST = {
+    **small_networks.FAST,
+    "lifting": {**small_networks.FAST["lifting"], "fine": 2},
+    "encoder": {**small_networks.FAST["encoder"], "fine_blocks": 1},
 }
-PLANES: dict[str, Any] = {
-    "input": {"width": 64, "height": 48},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": "", "frozen_stages": -1},
-    "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
-    "encoder": {"layers": 2, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
-                "self_points": 2},
-    "official_quirks": {"transposed_references": False, "corner_pixels": False, "lost_ground": False},
-    "occupancy": {"lower": [-4, -4, 0], "upper": [4, 4, 2], "cells": [6, 4, 3]},
-}  # fmt: skip
+PLANES = {
+    **small_networks.PLANES,
+    "backbone": {**small_networks.PLANES["backbone"], "frozen_stages": -1},
+    "encoder": {**small_networks.PLANES["encoder"], "layers": 2},
+    "official_quirks": small_networks.NO_QUIRKS,
+}
 SMALL = {
     "fast": {**FAST, "family": "fast"},
     "fast_resnet": {**FAST, "family": "fast", "backbone": RESNET},
@@ -49,18 +45,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def rig(*yaws: float) -> RigTensors:
-    """Cameras 1.5 m above the ground that look into the given directions, radians counter-clockwise from ahead."""
-    poses = torch.eye(4).repeat(len(yaws), 1, 1)
-    for pose, yaw in zip(poses, torch.tensor(yaws), strict=True):
-        ahead = torch.stack([yaw.cos(), yaw.sin(), torch.tensor(0.0)])
-        right = torch.stack([yaw.sin(), -yaw.cos(), torch.tensor(0.0)])
-        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0.0, -1.0]), ahead], dim=1)
-        pose[2, 3] = 1.5
-    intrinsics, sizes = torch.tensor([[40.0, 40.0, 29.5, 21.5]]), torch.tensor([[60.0, 44.0]])
-    return RigTensors(intrinsics.expand(len(yaws), -1), sizes.expand(len(yaws), -1), poses)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,7 +76,7 @@ def test_every_trained_value_gets_a_finite_gradient(kind: str, one_thread: None)
     torch.manual_seed(0)
     model = build_network(parse_model_config({"name": kind, **SMALL[kind]}, kind)).train()
     network: Any = model
-    scene = network.encode(torch.rand(2, 3, 48, 64) * 255, network.prepare(rig(0.0, 2.0)))
+    scene = network.encode(torch.rand(2, 3, 48, 64) * 255, network.prepare(looking(0.0, 2.0)))
     points = torch.rand(300, 3) * torch.tensor([8.0, 8.0, 2.0])
     value = scene.sdf(points).square().sum() + scene.colour(points).square().sum() + scene.sharpness
     torch.autograd.backward(value + scene.log_distances.square().sum())
@@ -108,7 +92,7 @@ def test_every_trained_value_gets_a_finite_gradient(kind: str, one_thread: None)
 def test_distances_at_the_corners_of_the_voxels(kind: str) -> None:
     network: Any = build_network(parse_model_config({"name": kind, **SMALL[kind]}, kind)).eval()
     with torch.inference_mode():
-        scene = network.encode(torch.rand(1, 3, 48, 64) * 255, network.prepare(rig(0.0)))
+        scene = network.encode(torch.rand(1, 3, 48, 64) * 255, network.prepare(looking(0.0)))
         corners = network.corner_distances(scene)
     grid = network.config.grid
     assert corners.shape == tuple(cells + 1 for cells in grid.shape)
@@ -124,7 +108,7 @@ def test_finely_lifted_channels_reach_single_voxels() -> None:
     assert isinstance(config, ModelConfig)
     model = build_model(config).eval()
     torch.nn.init.normal_(model.refine[-1].weight)  # type: ignore[arg-type]
-    images, cache = torch.rand(1, 3, 48, 64) * 255, model.prepare(rig(0.0))
+    images, cache = torch.rand(1, 3, 48, 64) * 255, model.prepare(looking(0.0))
     with torch.inference_mode():
         before = model.encode(images, cache)
         fine = slice(-config.lifting.fine, None)

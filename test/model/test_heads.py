@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import small_networks
 import torch
 
 from selfocc_ros.configuration import ConfigError
@@ -15,26 +16,13 @@ from selfocc_ros.model.families import build_network, class_labels
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.scene import OCCUPANCY_LENGTH_M
 
-FAST: dict[str, Any] = {
-    "name": "small",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-    "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
-    "head": {"classes": ["road", "wall", "tree"], "occupancy": True},
-}
-PLANES: dict[str, Any] = {
-    "name": "planes",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
-    "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
-    "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
-                "self_points": 2, "dropout": 0.0},
+FAST = {**small_networks.FAST, "head": {"classes": ["road", "wall", "tree"], "occupancy": True}}
+PLANES = {
+    **small_networks.PLANES,
+    "encoder": {**small_networks.PLANES["encoder"], "dropout": 0.0},
     "head": {"classes": [11, 15, 16], "occupancy": True},
-    "official_quirks": {"transposed_references": False, "corner_pixels": False, "lost_ground": False},
-    "occupancy": {"lower": [-4, -4, 0], "upper": [4, 4, 2], "cells": [6, 4, 3]},
-}  # fmt: skip
+    "official_quirks": small_networks.NO_QUIRKS,
+}
 KINDS = {"fast": FAST, "tpv": {**PLANES, "family": "tpv"}, "bev": {**PLANES, "family": "bev"}}
 
 

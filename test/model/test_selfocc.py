@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_networks import with_cells
 
 from selfocc_ros.configuration import ConfigError, from_mapping
 from selfocc_ros.geometry.cameras import CameraModel
@@ -22,14 +23,7 @@ from selfocc_ros.model.lifting import bin_distances, build_lookup
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_ros.model.selfocc import SelfOcc, build_model, decide, occupancy_score
 
-SMALL = {
-    "name": "small",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-    "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [40, 40, 10]},
-}
+SMALL = with_cells(40, 40, 10)
 
 
 def small_config() -> ModelConfig:

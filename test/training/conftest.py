@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from small_networks import PLANES, write_network
 
 from selfocc_ros.geometry.poses import BODY_FROM_OPTICAL, pose_from_rpy
 from selfocc_ros.model.rig_tensors import RigTensors
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 40.0
 
-SMALL_TPV = """
-name: small_tpv
-family: tpv
-input: {width: 64, height: 48}
-backbone: {depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], weights: "", frozen_stages: -1}
-planes: {lower: [-8, -8, -1], upper: [8, 8, 3], nodes: [17, 17, 5]}
-encoder: {layers: 1, channels: 16, heads: 2, feedforward: 16, dropout: 0.1, cross_points: [4, 4, 2], self_points: 2}
-renderer: {published: false, samples: 12, near_density: 4.0}
-occupancy: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [16, 16, 8]}
-"""
+SMALL_TPV = {
+    **PLANES,
+    "name": "small_tpv",
+    "backbone": {**PLANES["backbone"], "frozen_stages": -1},
+    "planes": {**PLANES["planes"], "nodes": [17, 17, 5]},
+    "encoder": {**PLANES["encoder"], "dropout": 0.1},
+    "renderer": {"published": False, "samples": 12, "near_density": 4.0},
+    "occupancy": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [16, 16, 8]},
+}
 
 
 def ground_colour(points: torch.Tensor) -> torch.Tensor:
@@ -85,6 +85,4 @@ def clip_of() -> Callable[..., Clip]:
 @pytest.fixture
 def small_tpv(tmp_path: Path) -> Path:
     """A file that describes a TPV of a few thousand parameters."""
-    path = tmp_path / "small_tpv.yaml"
-    path.write_text(SMALL_TPV)
-    return path
+    return write_network(tmp_path / "small_tpv.yaml", SMALL_TPV)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_networks
 import torch
 
 from selfocc_ros.configuration import ConfigError, from_mapping
@@ -19,27 +20,12 @@ from selfocc_training.objective import total_loss, training_losses
 from selfocc_training.steps import Step, draw_step
 from selfocc_training.town_clips import Clip
 
-FAST: dict[str, Any] = {
-    "name": "small",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-    "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
-    "renderer": {"samples": 16},
-    "head": {"classes": ["road", "car"]},
-}
-PLANES: dict[str, Any] = {
-    "name": "planes",
+FAST = {**small_networks.FAST, "head": {"classes": ["road", "car"]}}
+PLANES = {
+    **small_networks.PLANES,
     "input": {"width": 64, "height": 48, "crop": [64, 48], "camera_width": 64, "scale": 1.0},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
-    "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
-    "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
-                "self_points": 2},
     "head": {"classes": [4, 11]},
-    "renderer": {"samples": 16},
-    "occupancy": {"lower": [-4, -4, 0], "upper": [4, 4, 2], "cells": [6, 4, 3]},
-}  # fmt: skip
+}
 DATA = DataConfig(current_views=2, anchor_views=2, anchor_reach=2, widest_gap=2, widen_steps=10, grid=(8, 10))
 
 PUBLISHED: dict[str, Any] = {"distances": 0, "rgb_behind": "noise", "eikonal": 0.1, "eikonal_at": "samples",
@@ -205,7 +191,7 @@ def test_what_a_term_needs_must_be_there(ground_clip: Clip) -> None:
         training_losses(network(PLANES, family="bev"), plain, semantic, False)
     with pytest.raises(ConfigError, match=r"must hold 0 to 0, .* found 1"):
         training_losses(network(PLANES, family="bev", head={"classes": [4]}), known, semantic, False)
-    with pytest.raises(ConfigError, match=r"loss\.rgb is 0\.1, but network planes has no colour"):
+    with pytest.raises(ConfigError, match=r"loss\.rgb is 0\.1, but network small_planes has no colour"):
         training_losses(network(PLANES, family="tpv", head={"colour": False}), plain, losses(rgb=0.1), False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import with_cells
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import read_info, save_checkpoint, shipped_checkpoint
@@ -22,13 +23,7 @@ from selfocc_training.trainer import check_clip_size, trained_config
 
 def small(thresholds: list[float], **head: Any) -> ModelConfig:
     values = {
-        "name": "small",
-        "input": {"width": 64, "height": 48},
-        "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-        "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-        "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-        "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 5]},
-        "renderer": {"samples": 16},
+        **with_cells(20, 20, 5),
         "decision": {"thresholds": thresholds, "lowest_corner": 0.8},
         "head": head,
     }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_networks import FAST, with_cells, write_network
 
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import load_checkpoint, save_checkpoint
@@ -34,21 +35,10 @@ from selfocc_training.trainer import STATE, Trainer, TrainingError, check_clip_s
 
 RIG = load_rig("front1")
 
-MODEL = """
-name: small
-input: {width: 64, height: 48}
-backbone: {channels: [8, 8, 16, 16], neck: 16}
-lifting: {plain: 4, gated: 3, depth_bins: 12, heights: 5}
-encoder: {channels: 16, blocks: [1, 1], fine: 8}
-field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [40, 40, 10]}
-renderer: {samples: 24}
-"""
-
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
-    path = tmp_path / "small.yaml"
-    path.write_text(MODEL)
+    path = write_network(tmp_path / "small.yaml", with_cells(40, 40, 10))
     data = DataConfig(current_views=2, anchor_views=1, anchor_reach=2, widest_gap=2, widen_steps=10, grid=(8, 10))
     loss = LossConfig(background_from=6)
     return TrainConfig(model=str(path), steps=40, warmup=5, bfloat16=False, data=data, loss=loss)
@@ -137,9 +127,9 @@ def test_pretrained_weights_are_taken_at_the_start_and_learn_slowly(
     described = ImageBackboneConfig(depths=(1, 1, 1, 1), channels=(16, 16, 24, 32), weights="")
     trained = ImageBackbone(described)
     trained.model.save_pretrained(tmp_path / "weights")
-    backbone = "{{name: resnet, depths: [1, 1, 1, 1], channels: [16, 16, 24, 32], neck: 16, weights: {}}}"
-    path = tmp_path / "resnet.yaml"
-    path.write_text(MODEL.replace("{channels: [8, 8, 16, 16], neck: 16}", backbone.format(tmp_path / "weights")))
+    backbone = {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": str(tmp_path / "weights")}
+    resnet = {**FAST, "backbone": {"name": "resnet", "neck": 16, **backbone}}
+    path = write_network(tmp_path / "resnet.yaml", resnet)
     config = dataclasses.replace(config, model=str(path))
     trainer = Trainer(config, [ground_clip], tmp_path / "run")
     found = {name: value for name, value in trainer.average.state_dict().items() if name.startswith("backbone.image.")}

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from small_networks import FAST, write_network
 
 pytest.importorskip("cv2", reason="opencv is not installed")
 pytest.importorskip("yaml", reason="pyyaml is not installed")
@@ -16,21 +17,11 @@ from selfocc_training.fit.processes import OneProcess
 from selfocc_training.town_clips import Clip
 from selfocc_training.trainer import Trainer
 
-MODEL = """
-name: small
-input: {width: 64, height: 48}
-backbone: {channels: [8, 8, 16, 16], neck: 16}
-lifting: {plain: 4, gated: 3, depth_bins: 12, heights: 5}
-encoder: {channels: 16, blocks: [1, 1], fine: 8}
-field: {lower: [-8, -8, -1], upper: [8, 8, 3], cells: [40, 40, 10]}
-renderer: {samples: 24}
-"""
-
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_a_gpu_learns_what_a_cpu_learns_and_goes_on(ground_clip: Clip, tmp_path: Path, bfloat16: bool) -> None:
-    (tmp_path / "small.yaml").write_text(MODEL)
+    write_network(tmp_path / "small.yaml", FAST)
     data = DataConfig(current_views=2, anchor_views=1, anchor_reach=2, widest_gap=2, widen_steps=10, grid=(8, 10))
     config = TrainConfig(
         model=str(tmp_path / "small.yaml"),

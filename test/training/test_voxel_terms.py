@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_networks
 import torch
 
 from selfocc_ros.configuration import ConfigError, from_mapping
@@ -20,27 +21,13 @@ from selfocc_training.steps import Step, draw_step, mirror_clip
 from selfocc_training.town_clips import Clip
 from selfocc_training.voxel_terms import voxel_loss
 
-FAST: dict[str, Any] = {
-    "name": "small",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-    "field": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
-    "renderer": {"samples": 16},
+FAST = small_networks.FAST
+PLANES = {
+    **small_networks.PLANES,
+    "encoder": {**small_networks.PLANES["encoder"], "dropout": 0.0},
+    "official_quirks": small_networks.NO_QUIRKS,
+    "occupancy": small_networks.FAST["field"],
 }
-PLANES: dict[str, Any] = {
-    "name": "planes",
-    "family": "tpv",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
-    "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
-    "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
-                "self_points": 2, "dropout": 0.0},
-    "renderer": {"samples": 16},
-    "official_quirks": {"transposed_references": False, "corner_pixels": False, "lost_ground": False},
-    "occupancy": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "cells": [20, 20, 10]},
-}  # fmt: skip
 GRID = VoxelGrid((-8, -8, -1), (8, 8, 3), (20, 20, 10))
 DATA = DataConfig(current_views=2, anchor_views=1, anchor_reach=2, widest_gap=2, grid=(4, 5), mirror=False)
 FREE = 3

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import NO_QUIRKS, PLANES, looking
 
 from selfocc_ros.model.config import parse_model_config
 from selfocc_ros.model.planes.config import BoxConfig, PlaneConfig, PlaneInputConfig
@@ -17,20 +18,11 @@ from selfocc_ros.model.planes.selfocc import PlaneSelfOcc, crop_intrinsics, near
 from selfocc_ros.model.renderer import rendered_colour
 from selfocc_ros.model.rig_tensors import RigTensors
 
-SMALL: dict[str, Any] = {
-    "name": "small",
-    "family": "tpv",
+SMALL = {
+    **PLANES,
     "input": {"width": 96, "height": 64, "crop": [160, 120], "camera_width": 160, "scale": 0.5},
-    "backbone": {"depths": [1, 1, 1, 1], "channels": [16, 16, 24, 32], "weights": ""},
-    "planes": {"lower": [-8, -8, -1], "upper": [8, 8, 3], "nodes": [9, 11, 5]},
-    "encoder": {"layers": 1, "channels": 16, "heads": 2, "feedforward": 16, "cross_points": [4, 4, 2],
-                "self_points": 2},
     "head": {"classes": [4, 11]},
-    "renderer": {"samples": 16},
-    "occupancy": {"lower": [-4, -4, 0], "upper": [4, 4, 2], "cells": [6, 4, 3]},
-}  # fmt: skip
-
-OFF = {"transposed_references": False, "corner_pixels": False, "lost_ground": False}
+}
 
 
 def small(**changes: Any) -> PlaneConfig:
@@ -40,15 +32,7 @@ def small(**changes: Any) -> PlaneConfig:
 
 
 def rig(*yaws: float) -> RigTensors:
-    """Cameras 1.5 m above the ground that look into the given directions, radians counter-clockwise from ahead."""
-    poses = torch.eye(4).repeat(len(yaws), 1, 1)
-    for pose, yaw in zip(poses, torch.tensor(yaws), strict=True):
-        ahead = torch.stack([yaw.cos(), yaw.sin(), torch.tensor(0.0)])
-        right = torch.stack([yaw.sin(), -yaw.cos(), torch.tensor(0.0)])
-        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0.0, -1.0]), ahead], dim=1)
-        pose[2, 3] = 1.5
-    intrinsics, sizes = torch.tensor([[60.0, 60.0, 39.5, 29.5]]), torch.tensor([[80.0, 60.0]])
-    return RigTensors(intrinsics.expand(len(yaws), -1), sizes.expand(len(yaws), -1), poses)
+    return looking(*yaws, focal=60.0, size=(80, 60))
 
 
 @pytest.fixture(params=["tpv", "bev"])
@@ -128,7 +112,7 @@ def test_pixels_of_the_crop() -> None:
 
 def test_without_crop_a_camera_reads_where_its_own_image_shows_the_anchor() -> None:
     """Cameras whose images fill different parts of the input: references are pixels of the input, over its size."""
-    model = PlaneSelfOcc(small(input={"width": 96, "height": 64}, official_quirks=OFF))
+    model = PlaneSelfOcc(small(input={"width": 96, "height": 64}, official_quirks=NO_QUIRKS))
     cameras = rig(0.0, 0.0)
     cameras.intrinsics[1] = torch.tensor([48.0, 50.0, 29.0, 20.0])
     cameras.sizes[1] = torch.tensor([60.0, 42.0])

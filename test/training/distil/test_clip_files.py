@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_networks import with_cells
 
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.config import ModelConfig, parse_model_config
@@ -30,15 +31,7 @@ from selfocc_training.steps import mirror_clip
 from selfocc_training.town_clips import Clip, save_clip
 
 GRID = VoxelGrid((-8, -8, -1), (8, 8, 3), (40, 40, 10))
-SMALL: dict[str, Any] = {
-    "name": "small",
-    "input": {"width": 64, "height": 48},
-    "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-    "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-    "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-    "field": {"lower": GRID.lower, "upper": GRID.upper, "cells": GRID.shape},
-    "renderer": {"samples": 16},
-}
+SMALL = with_cells(*GRID.shape)
 
 
 def teacher(ground_z: float = 0.0, **changes: Any) -> Teacher:

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from small_networks import with_cells
 
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.config import ModelConfig, parse_model_config
@@ -24,17 +25,7 @@ PAVEMENT = (slice(4, None), slice(10, None), 1)
 
 def student() -> SelfOcc:
     torch.manual_seed(0)
-    values = {
-        "name": "small",
-        "input": {"width": 64, "height": 48},
-        "backbone": {"channels": [8, 8, 16, 16], "neck": 16},
-        "lifting": {"plain": 4, "gated": 3, "depth_bins": 12, "heights": 5},
-        "encoder": {"channels": 16, "blocks": [1, 1], "fine": 8},
-        "field": {"lower": GRID.lower, "upper": GRID.upper, "cells": GRID.shape},
-        "head": {"occupancy": True},
-        "renderer": {"samples": 16},
-    }
-    config = parse_model_config(values, "test")
+    config = parse_model_config({**with_cells(*GRID.shape), "head": {"occupancy": True}}, "test")
     assert isinstance(config, ModelConfig)
     return build_model(config)
 
