@@ -40,14 +40,17 @@ class ExtrapolationError(TransformError):
 
     Attributes:
         future: True if newer transforms would help (wait for them), False if the history is gone.
+        distance_s: how far outside, in seconds.
     """
 
-    def __init__(self, message: str, future: bool) -> None:
+    def __init__(self, message: str, future: bool, distance_s: float) -> None:
         super().__init__(message)
         self.future = future
+        self.distance_s = distance_s
 
 
 _GAP_PERIODS = 5.0
+_RETURNS = 10  # several nodes may send one transform, each with a delay of its own and several at a time
 
 
 class _History:
@@ -88,11 +91,13 @@ class _History:
         if after == 0 or after == len(self.stamps):
             future = after > 0
             known = self.stamps[-1 if future else 0]
+            distance_s = abs(stamp_ns - known) * 1e-9
             raise ExtrapolationError(
                 f"the transform {self.parents[-1 if future else 0]} <- {child} at {stamp_ns / 1e9:.3f} s lies "
-                f"{abs(stamp_ns - known) / 1e9:.3f} s {'after the newest' if future else 'before the oldest'} "
-                f"one known ({known / 1e9:.3f} s)",
+                f"{distance_s:.3f} s {'after the newest' if future else 'before the oldest'} one known "
+                f"({known / 1e9:.3f} s)",
                 future,
+                distance_s,
             )
         before = after - 1
         if self.parents[before] != self.parents[after]:
@@ -108,7 +113,8 @@ class TransformTree:
     Args:
         history_s: how far back (seconds) timed transforms are kept behind the newest of the same child frame.
         jump_back_s: a stamp that lies further than this behind the newest of the same child frame is a jump back in
-            time (a recording that starts again): all timed transforms are dropped, static ones stay.
+            time (a recording that starts again): all timed transforms are dropped, static ones stay. So is the tenth
+            in a row that is not as far behind.
 
     A child frame that has once been given a static transform stays static: timed ones for it are ignored, in
     whichever order they come. Repeated stamps are ignored. A leading slash in a frame name is dropped.
@@ -116,7 +122,7 @@ class TransformTree:
 
     def __init__(self, history_s: float = 10.0, jump_back_s: float = 1.0) -> None:
         self._history_ns = round(history_s * 1e9)
-        self._timeline = Timeline(jump_back_s)
+        self._timeline = Timeline(jump_back_s, returns=_RETURNS)
         self._static: dict[str, tuple[str, FloatArray]] = {}
         self._timed: dict[str, _History] = {}
         self._names = _Names()

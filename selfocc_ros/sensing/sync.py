@@ -43,6 +43,7 @@ _EARLY_EDGE = 0.54
 _GAPS = 8
 _SAME_RATE = 0.2
 _FOREIGN_CLOCK_NS = 5_000_000_000
+_RETURNS = 2  # a camera's images come in order, so a second old one in a row is no accident
 
 
 class SyncError(SelfOccError, ValueError):
@@ -146,7 +147,8 @@ class RigSynchronizer(Generic[Item]):
         min_cameras: sets with fewer frames are not given out.
         reference_timeout_s: after how long a silence another camera becomes the reference.
         jump_back_s: a stamp this far behind the newest of its own camera is a jump back in time: everything is
-            forgotten, and sets under way are dropped. Repeated and slightly older stamps are ignored.
+            forgotten, and sets under way are dropped. So is a second one in a row that is not as far behind. Repeated
+            and single older stamps are ignored.
 
     Attributes:
         ignored: number of frames that were repeated, out of order, or stragglers of the time before a jump.
@@ -180,7 +182,7 @@ class RigSynchronizer(Generic[Item]):
         self._max_wait_ns = round(max_wait_s * 1e9)
         self._timeout_ns = round(reference_timeout_s * 1e9)
         self._min_cameras = min_cameras
-        self._timeline = Timeline(jump_back_s)
+        self._timeline = Timeline(jump_back_s, returns=_RETURNS)
         self.ignored = 0
         self._streams: dict[str, _Stream[Item]] = {}
         self._by_rank: list[_Stream[Item]] = []
@@ -191,6 +193,11 @@ class RigSynchronizer(Generic[Item]):
     def jumps(self) -> int:
         """How often time has jumped back so far."""
         return self._timeline.jumps
+
+    def forget(self) -> None:
+        """Start afresh: drop the sets under way and all that is known of the streams."""
+        self._timeline.clear()
+        self._reset()
 
     def push(self, camera: str, stamp_ns: int, item: Item) -> list[FrameSet[Item]]:
         """Take a frame; returns the sets that it completes, in the order of their stamps.

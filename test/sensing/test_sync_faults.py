@@ -129,6 +129,28 @@ def test_a_loop_starts_afresh_and_gives_the_same_sets_again() -> None:
     assert len(third) == 60
 
 
+@pytest.mark.parametrize("frames", [4, 7, 11])
+def test_a_loop_shorter_than_a_second_starts_afresh_too(frames: int) -> None:
+    once = rig_events(NUSCENES, S // 12, frames)
+    sync: RigSynchronizer[tuple[str, int]] = RigSynchronizer(list(NUSCENES))
+    play(sync, once)
+    for loop in range(1, 4):
+        again = play(sync, once)
+        assert sync.jumps == loop
+        # The first frame of a loop may still be one that comes late; the second one cannot.
+        assert len(again) >= frames - 3
+        assert {min(exposures(s)) for s in again} >= set(range(2, frames - 2))
+
+
+def test_forgetting_starts_afresh_and_counts_no_jump() -> None:
+    events = rig_events(NUSCENES, S // 12, 10)
+    sync: RigSynchronizer[tuple[str, int]] = RigSynchronizer(list(NUSCENES))
+    first = keys(play(sync, events))
+    sync.forget()
+    assert keys(play(sync, events)) == first
+    assert sync.jumps == 0
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_stragglers_of_the_old_time_do_not_disturb_the_new(seed: int) -> None:
     events = rig_events(NUSCENES, S // 12, 60)
