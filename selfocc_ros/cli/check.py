@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; returns 0 if the node can run on the recording, else 1."""
     from selfocc_ros.cli.output import write_json
-    from selfocc_ros.logs.check import check_bag, render_report
+    from selfocc_ros.logs.check import check_bag
+    from selfocc_ros.logs.check_report import render_report
 
     node = node_parameters(args, *OPTIONS)
     report = check_bag(args.bag, node.base_frame, node.fixed_frame, node.max_skew, node.max_wait, node.cameras)

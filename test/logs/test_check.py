@@ -10,7 +10,8 @@ import pytest
 from recorded_drives import write_drive
 
 from selfocc_ros.logs import messages
-from selfocc_ros.logs.check import CheckReport, check_bag, render_report
+from selfocc_ros.logs.check import check_bag
+from selfocc_ros.logs.check_report import CheckReport, render_report
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.logs.writer import BagWriter
 
