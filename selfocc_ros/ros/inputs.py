@@ -22,7 +22,7 @@ from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.status import Complaints, Status
-from selfocc_ros.ros.watch import CameraWatch
+from selfocc_ros.ros.watch import Cameras, CameraWatch
 from selfocc_ros.sensing.discovery import find_cameras
 from selfocc_ros.sensing.frames import CameraFrame, camera_from_info
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
@@ -44,6 +44,7 @@ class CameraInputs:
         complain: tells a problem once.
         on_sets: gets the complete sets, oldest first.
         on_jump: called when the stamps of a camera jump back, with the seconds.
+        on_frame: called with each image of the rig as it comes in, for who looks on (`live_check.py`).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CameraInputs:
         complain: Complaints,
         on_sets: Callable[[Sets], None],
         on_jump: Callable[[float], None],
+        on_frame: Callable[[CameraFrame], None] | None = None,
     ) -> None:
         self._node = node
         self._parameters = parameters
@@ -61,6 +63,7 @@ class CameraInputs:
         self._complain = complain
         self._on_sets = on_sets
         self._on_jump = on_jump
+        self._on_frame = on_frame
         self._watch = CameraWatch(parameters.cameras)
         self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
         self._infos: dict[str, tuple[Any, ...]] = {}
@@ -68,6 +71,11 @@ class CameraInputs:
         self._synchronizer: RigSynchronizer[CameraFrame] | None = None
         self._newest_ns = 0
         self._idle_s = 0.0
+
+    @property
+    def cameras(self) -> Cameras:
+        """The rig as it is now: topics by camera name; empty until cameras are found."""
+        return dict(self._watch.cameras)
 
     def models(self) -> dict[str, CameraModel]:
         """The calibrations known now, by camera; a copy, for another thread."""
@@ -139,6 +147,8 @@ class CameraInputs:
             return
         frame = camera_frame(camera, message)
         self._status.image(camera, frame.stamp_ns)
+        if self._on_frame is not None:
+            self._on_frame(frame)
         jumps, ignored = synchronizer.jumps, synchronizer.ignored
         sets = synchronizer.push(camera, frame.stamp_ns, frame)
         if synchronizer.jumps > jumps:

@@ -40,11 +40,19 @@ class TransformListener:
         beside: the node for which transforms are listened to; name, namespace and context are taken from it.
         tree: where the transforms go. Drops its timed transforms itself when time jumps back.
         warn: called with one sentence about what cannot be used, from another thread.
+        look_on: called with (topic, message) of all that arrives, from that thread too.
     """
 
-    def __init__(self, beside: Node, tree: TransformTree, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        beside: Node,
+        tree: TransformTree,
+        warn: Callable[[str], None],
+        look_on: Callable[[str, Any], None] | None = None,
+    ) -> None:
         self._tree = tree
         self._warn = warn
+        self._look_on = look_on
         self._told: set[tuple[str, str]] = set()
         name = f"{beside.get_name()}_tf"
         self._node = Node(
@@ -72,6 +80,8 @@ class TransformListener:
         spin_until(self._end, self._node, lambda error: self._warn(f"a transform could not be used: {error!r}"))
 
     def _store(self, topic: str, static: bool, message: Any) -> None:
+        if self._look_on is not None:
+            self._look_on(topic, message)
         for transform in message.transforms:
             edge = (transform.header.frame_id, transform.child_frame_id)
             try:
