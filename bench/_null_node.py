@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import FREE, OCC3D, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.ros.occupancy_node import main
 from selfocc_ros.sensing.frames import RigSample
@@ -33,6 +35,16 @@ class NullPredictor:
     def predict(self, sample: RigSample) -> Any:
         """The same volume, of the sample's stamp."""
         return SimpleNamespace(stamp_ns=sample.stamp_ns, volume=self._volume, scene=None, timings_s={}, failed={})
+
+    def render_depth(
+        self, prediction: Any, camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1
+    ) -> NDArray[np.float32]:
+        """Ten metres, wherever one looks."""
+        return np.full((-(-camera.height // stride), -(-camera.width // stride)), 10.0, np.float32)
+
+    def describe(self) -> str:
+        """For the log."""
+        return "a predictor that does nothing"
 
 
 if __name__ == "__main__":

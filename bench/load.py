@@ -22,10 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _observer import BenchError, Observer, cpu_s, until
 from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import PointCloud2
 
-from _observer import BenchError, Observer, cpu_s, until
 from selfocc_ros.cli.output import write_json
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.ros import qos
