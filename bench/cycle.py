@@ -26,7 +26,8 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.rig import CameraRig
 from selfocc_ros.model.config import load_model_config
 from selfocc_ros.model.families import build_network
-from selfocc_ros.ros.messages import occupancy_grid, occupied_points
+from selfocc_ros.ros.outputs.clouds import occupied_points
+from selfocc_ros.ros.outputs.grids import occupancy_grid
 from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.town.rigs import load_rig

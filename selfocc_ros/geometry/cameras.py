@@ -170,6 +170,12 @@ class CameraModel:
         matrix[:2, 2] -= (left, top)
         return CameraModel(width, height, matrix, self.model, self.distortion)
 
+    def strided(self, stride: int) -> CameraModel:
+        """The camera of every `stride`-th pixel of the image, from the first on: f' = f / s, c' = c / s."""
+        matrix = np.array(self.matrix)
+        matrix[:2] /= stride
+        return CameraModel(-(-self.width // stride), -(-self.height // stride), matrix, self.model, self.distortion)
+
     def undistorted(self) -> CameraModel:
         """The pinhole camera of the same matrix and size."""
         return CameraModel(self.width, self.height, self.matrix)

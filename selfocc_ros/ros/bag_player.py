@@ -35,8 +35,8 @@ from selfocc_ros.logs.records import RawMessage, TopicInfo
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns, message_class
 from selfocc_ros.ros.diagnostics import LISTENING, node_of_state
-from selfocc_ros.ros.messages import time_message
 from selfocc_ros.ros.spin import init, interrupt_once, shut_down
+from selfocc_ros.ros.stamps import time_message
 
 CLOCK_PERIOD_S = 0.01
 CLOCK_STEP_NS = 1_000_000  # a message this soon after the last /clock needs none of its own

@@ -12,23 +12,21 @@ import sys
 from collections.abc import Callable, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
-from selfocc_ros.ros import messages, qos
+from selfocc_ros.ros import qos
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.inputs import CameraInputs
+from selfocc_ros.ros.outputs import Outputs
 from selfocc_ros.ros.parameters import Parameters
-from selfocc_ros.ros.pipeline import Pipeline, PredictionLike, PredictorLike
+from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
 from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
-from selfocc_ros.sensing.frames import RigSample
 
 LOOK_S = 0.5
 POLL_S = 0.05
@@ -67,13 +65,14 @@ class OccupancyNode:
             self._log.warning(warning)
         values = self._parameters.values
 
-        self._points = node.create_publisher(PointCloud2, "~/occupied_points", qos.POINTS)
-        self._grid = node.create_publisher(OccupancyGrid, "~/occupancy_grid", qos.GRID)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
         self._status = Status()
         self._complain = Complaints(self._log.warning)
         self._tree = TransformTree()
+        self._outputs = Outputs(
+            node, lambda: self._parameters.values, self._tree, self._complain, lambda: self._pipeline.predictor
+        )
         self._inputs = CameraInputs(
             node,
             values,
@@ -87,7 +86,7 @@ class OccupancyNode:
             models=self._inputs.models,
             tree=self._tree,
             parameters=lambda: self._parameters.values,
-            publish=self._publish,
+            publish=self._outputs.publish,
             status=self._status,
             complain=self._complain,
         )
@@ -117,16 +116,10 @@ class OccupancyNode:
     def _now_s(self) -> float:
         return float(self._steady.now().nanoseconds) * 1e-9
 
-    def _publish(self, prediction: PredictionLike, sample: RigSample) -> dict[str, float]:
-        values = self._parameters.values
-        volume, stamp_ns, frame = prediction.volume, sample.stamp_ns, values.base_frame
-        self._points.publish(messages.occupied_points(volume, stamp_ns, frame, values.ground_z))
-        self._grid.publish(messages.occupancy_grid(volume, stamp_ns, frame, values.height_band, values.ground_z))
-        return {}
-
     def _start_afresh(self, seconds: float) -> None:
         """Image stamps have jumped back: drop the set that waits. Synchroniser and tree notice by themselves."""
         self._pipeline.forget()
+        self._outputs.forget()
         self._log.info(f"time went back by {seconds:.1f} s (a recording that starts again?): starting afresh")
 
     def _diagnose(self) -> None:

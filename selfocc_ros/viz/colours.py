@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from selfocc_ros.geometry.voxels import OccupancyVolume
+
 CLASS_COLOURS = {
     "others": (90, 90, 90),
     "barrier": (255, 120, 50),
@@ -95,3 +97,17 @@ def class_colours(labels: ArrayLike, names: Sequence[str]) -> NDArray[np.uint8]:
     turbo = _turbo()
     palette = [CLASS_COLOURS.get(name, turbo[zlib.crc32(name.encode()) % len(turbo)]) for name in names]
     return np.asarray(palette, np.uint8).reshape(-1, 3)[np.asarray(labels, np.int64).reshape(-1)]
+
+
+def volume_colours(volume: OccupancyVolume, which: NDArray[np.bool_], ground_z: float = 0.0) -> NDArray[np.uint8]:
+    """Colours (M,3) uint8 RGB of the voxels `which` (X,Y,Z): of their class, else of their height above the ground.
+
+    Args:
+        which: in the order of whose true elements the colours come.
+        ground_z: height of the ground in the frame of the grid, metres.
+    """
+    if volume.classes is not None:
+        return class_colours(volume.classes[which], volume.class_names)
+    grid = volume.grid
+    heights = grid.lower[2] + (np.arange(grid.shape[2]) + 0.5) * grid.cell[2] - ground_z
+    return np.asarray(height_colours(heights)[np.nonzero(which)[2]])
