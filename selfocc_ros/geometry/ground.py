@@ -177,14 +177,30 @@ def _share_near(seen: NDArray[np.bool_], place: NDArray[np.int64], edge: FloatAr
 
 
 def _smoothed(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Weighted means with a Gaussian of 1.5 tiles."""
+    """The plane through what lies around each tile, weighted with a Gaussian of 1.5 tiles, at the tile itself.
 
-    def kernel(n: int) -> FloatArray:
-        apart = np.arange(n)[:, None] - np.arange(n)[None, :]
-        return np.asarray(np.exp(-0.5 * (apart / 1.5) ** 2))
+    A plane and not the mean, which would level slopes at the edges of the grid.
+    """
 
-    rows, cols = kernel(values.shape[0]), kernel(values.shape[1])
-    return np.asarray((rows @ (values * weights) @ cols) / (rows @ weights @ cols))
+    def kernels(n: int) -> list[FloatArray]:
+        apart = (np.arange(n)[None, :] - np.arange(n)[:, None]).astype(np.float64)
+        near = np.exp(-0.5 * (apart / 1.5) ** 2)
+        return [near, near * apart, near * apart**2]
+
+    rows, cols = kernels(values.shape[0]), kernels(values.shape[1])
+
+    def moment(x: int, y: int, of: FloatArray) -> FloatArray:
+        return np.asarray(rows[x] @ of @ cols[y].T)
+
+    weighted = weights * values
+    matrix = np.empty((*values.shape, 3, 3))
+    for i, (x, y) in enumerate(((0, 0), (1, 0), (0, 1))):
+        for j, (u, v) in enumerate(((0, 0), (1, 0), (0, 1))):
+            matrix[..., i, j] = moment(x + u, y + v, weights)
+    for i in (1, 2):  # where all lies in one row, nothing tells the slope across it: level
+        matrix[..., i, i] += 0.1 * matrix[..., 0, 0]
+    right = np.stack([moment(0, 0, weighted), moment(1, 0, weighted), moment(0, 1, weighted)], axis=-1)
+    return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0, 0])
 
 
 def _spread(tiles: FloatArray, across: tuple[int, int], shape: tuple[int, int]) -> FloatArray:

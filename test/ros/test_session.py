@@ -36,7 +36,7 @@ def played(make_bag: Any, fake_command: list[str], read_topic: Any, tmp_path_fac
         bag,
         folder / "out",
         loop=2,
-        extra_params={"ground_z": -0.35, "height_band": [0.0, 1.0], "tf_wait": 2.0},
+        extra_params={"ground_z": -0.35, "height_band": [0.0, 1.0], "local_ground": False, "tf_wait": 2.0},
         node_command=fake_command,
         progress=progress.append,
     )
