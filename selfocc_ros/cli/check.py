@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 
-from selfocc_ros.cli.node_options import add_node_options, node_parameters
+from selfocc_ros.cli.node_options import add_node_options, rig_source
 
 HELP = """Say in plain words what a recording offers and lacks for the node: cameras, calibrations, transforms, stamps,
 rates and sizes. The recording is read as the node would hear it; no network is needed. Exit status 0: the node can run
 on it; 1: it cannot, and the last lines say what to do; 2: it cannot be read at all."""
 
 
-OPTIONS = ("cameras", "base_frame", "fixed_frame", "max_skew", "max_wait")
+OPTIONS = ("cameras", "preset", "calibration_file", "base_frame", "fixed_frame", "max_skew", "max_wait")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.logs.check import check_bag
     from selfocc_ros.logs.check_report import render_report
 
-    node = node_parameters(args, *OPTIONS)
-    report = check_bag(args.bag, node.base_frame, node.fixed_frame, node.max_skew, node.max_wait, node.cameras)
+    report = check_bag(args.bag, rig_source(args, *OPTIONS))
     if args.json != "-":
         print(render_report(report))
     if args.json:

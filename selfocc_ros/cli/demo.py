@@ -53,21 +53,22 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.node_parameters import NodeParameters
     from selfocc_ros.ros.session import POINTS_TOPIC, play_through_node
     from selfocc_ros.runtime.predictor import Predictor
+    from selfocc_ros.sensing.rig_source import RigSource
 
     started = time.monotonic()
     say = sys.stderr if args.json == "-" else sys.stdout
     require_ros()
     out = make_folder(Path(args.out), "--out")
     values = node_values(args, "checkpoint")
-    node = NodeParameters.of(values)
+    source = RigSource.of(NodeParameters.of(values))
+    node = source.parameters
     # A bad file is told before anything is rendered.
     predictor = Predictor.from_checkpoint(node.checkpoint or "default", device=node.device, ground_z=node.ground_z)
     if args.bag:
         bag, truth = find_recording(Path(args.bag))
     else:
         bag, truth = rendered_drive(args, out)
-    reading = (node.base_frame, node.fixed_frame, node.max_skew, node.max_wait)
-    report = check_bag(bag, *reading, node.cameras)
+    report = check_bag(bag, source)
     if not report.ok:
         raise SelfOccError(f"{report.verdict} `selfocc check {bag}` tells more.")
     print(f"drive: {report.duration_s:.1f} s, {len(report.cameras)} cameras, {report.sets} sets of images", file=say)
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     output = take_over(result.output_bag, out / "output")
     published = Published(output, POINTS_TOPIC, predictor.config.grid.shifted(node.ground_z))
     limit = SHORT_SCORED if args.short else SCORED
-    reader = SampleReader(bag, node.cameras, *reading)
+    reader = SampleReader(bag, source)
     scores = live_scores(reader, published, predictor, truth, limit, progress=Progress("comparing", "stamps"))
     metrics = collect(result, scores, report.sets)
     info = predictor.info

@@ -7,11 +7,13 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfocc_ros.node_parameters import NodeParameters
+    from selfocc_ros.sensing.rig_source import RigSource
 
 _OPTIONS: dict[str, tuple[type, str]] = {
     "checkpoint": (str, "a .safetensors file (default: the shipped)"),
     "cameras": (str, "names or image topics, separated by commas (default: all)"),
+    "preset": (str, "a layout of topics and frames: its name in config/layouts, or a YAML file"),
+    "calibration_file": (str, "YAML with intrinsics and mountings of the cameras"),
     "base_frame": (str, "the vehicle's frame (default: base_link)"),
     "fixed_frame": (str, "the frame of odometry (default: odom)"),
     "ground_z": (float, "height of the road in the vehicle's frame, metres (default: 0)"),
@@ -47,8 +49,13 @@ def node_values(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return values
 
 
-def node_parameters(args: argparse.Namespace, *names: str) -> NodeParameters:
-    """As `node_values`, with the node's defaults for all else."""
-    from selfocc_ros.node_parameters import NodeParameters
+def rig_source(args: argparse.Namespace, *names: str) -> RigSource:
+    """What the parameter file and these options say of the cameras, with the files that they name.
 
-    return NodeParameters.of(node_values(args, *names))
+    Raises:
+        ParameterError, ConfigError: a file or a value cannot be used.
+    """
+    from selfocc_ros.node_parameters import NodeParameters
+    from selfocc_ros.sensing.rig_source import RigSource
+
+    return RigSource.of(NodeParameters.of(node_values(args, *names)))

@@ -7,12 +7,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfocc_ros.cli.node_options import add_node_options, node_parameters
+from selfocc_ros.cli.node_options import add_node_options, rig_source
 
 if TYPE_CHECKING:
-    from selfocc_ros.node_parameters import NodeParameters
+    from selfocc_ros.sensing.rig_source import RigSource
 
-OPTIONS = ("checkpoint", "cameras", "base_frame", "fixed_frame", "ground_z", "device", "max_skew", "max_wait")
+OPTIONS = (
+    "checkpoint", "cameras", "preset", "calibration_file", "base_frame", "fixed_frame", "ground_z", "device",
+    "max_skew", "max_wait",
+)  # fmt: skip
 
 HELP = """Run the network on a recording without ROS, on every set of images that the node would work on if it were fast
 enough. Prints timings; with --out, writes the occupancy of every set as <stamp>.npz (state: 0 free, 1 occupied, 255
@@ -34,9 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from selfocc_ros.cli.tables import finite
     from selfocc_ros.runtime.predictor import Predictor
 
-    node = node_parameters(args, *OPTIONS)
+    source = rig_source(args, *OPTIONS)
+    node = source.parameters
     predictor = Predictor.from_checkpoint(node.checkpoint or "default", device=node.device, ground_z=node.ground_z)
-    summary = replay(args, node, predictor)
+    summary = replay(args, source, predictor)
     if args.json != "-":
         print(f"{args.bag}: {summary['sets']} sets, {summary['seconds_per_set'] * 1e3:.0f} ms each")
         for stage, ms in summary["median_ms"].items():
@@ -50,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary["sets"] else 1
 
 
-def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> dict[str, Any]:
+def replay(args: argparse.Namespace, source: RigSource, predictor: Any) -> dict[str, Any]:
     """Predict on every set; returns what happened.
 
     Raises:
@@ -65,7 +69,7 @@ def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> di
     from selfocc_ros.logs.samples import SampleReader
     from selfocc_ros.sensing.frames import DecodeError
 
-    reader = SampleReader(args.bag, node.cameras, node.base_frame, node.fixed_frame, node.max_skew, node.max_wait)
+    reader = SampleReader(args.bag, source)
     if not reader.cameras:
         raise BagError(f"{args.bag} has no camera: expected an image topic with a CameraInfo beside it")
     expected = min(reader.topics[topics.image].count for topics in reader.cameras.values())
@@ -90,7 +94,13 @@ def replay(args: argparse.Namespace, node: NodeParameters, predictor: Any) -> di
             stages.setdefault(stage, []).append(spent * 1e3)
         occupied.append(int((prediction.volume.state == 1).sum()))
         if out is not None:
-            _write(out, sample, prediction.volume, picture=len(occupied) - 1 in pictured, ground_z=node.ground_z)
+            _write(
+                out,
+                sample,
+                prediction.volume,
+                picture=len(occupied) - 1 in pictured,
+                ground_z=source.parameters.ground_z,
+            )
         progress(len(occupied), max(expected, len(occupied) + 1))
         if args.limit is not None and len(occupied) >= args.limit:
             break

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from selfocc_ros.logs.samples import SampleReader
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.discovery import CameraTopics
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
+from selfocc_ros.sensing.rig_source import RigSource
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TF = "tf2_msgs/msg/TFMessage"
@@ -38,24 +39,17 @@ class _Stamps:
     decoded: bool = False
 
 
-def check_bag(
-    path: str | Path,
-    base_frame: str = "base_link",
-    fixed_frame: str = "odom",
-    max_skew_s: float = 0.055,
-    max_wait_s: float = 0.2,
-    cameras: str | Sequence[str] = "auto",
-) -> CheckReport:
+def check_bag(path: str | Path, source: RigSource | None = None) -> CheckReport:
     """Read a whole recording as the node would and say what was found.
 
     Args:
         path: any recording that `Bag` reads.
-        base_frame, fixed_frame, max_skew_s, max_wait_s, cameras: as the node's parameters.
+        source: what parameters and files say of the cameras; None is the node's defaults.
 
     Raises:
         BagError: nothing of it can be read, or it lacks a camera that is named.
     """
-    reader = SampleReader(path, cameras, base_frame, fixed_frame, max_skew_s, max_wait_s)
+    reader = SampleReader(path, source)
     check = BagCheck(reader)
     for sample in reader.samples(on_frame=check.add_frame, keep_empty=True):
         check.add_sample(sample)

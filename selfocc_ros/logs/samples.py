@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +18,13 @@ from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import camera_frame, camera_model, feed, stamp_ns
 from selfocc_ros.logs.reader import Bag
-from selfocc_ros.logs.records import BagError
-from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
+from selfocc_ros.logs.records import BagError, TopicInfo
+from selfocc_ros.node_parameters import AUTO, NodeParameters
+from selfocc_ros.sensing.discovery import CameraTopics
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.sensing.gather import gather_sample
+from selfocc_ros.sensing.layout import IMAGE_TYPES
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 TF_AHEAD_S = 2.0
@@ -40,54 +42,39 @@ class SampleReader:
 
     Args:
         path: a recording that `Bag` reads.
-        cameras: "auto" (every image topic with a CameraInfo beside it), names, topics or namespaces of cameras, or
-            the topics themselves by camera name, for recordings whose names tell nothing.
-        base_frame, fixed_frame, max_skew_s, max_wait_s: as the node's parameters.
-        frame_ids: optical frame by camera, where it is not to be what the images say.
-        receive_stamps: images were taken when they were received, whatever their headers say.
+        source: what parameters and files say of the cameras; None is the node's defaults.
 
     Attributes:
         topics, duration_s: what the recording holds, and its length.
         cameras: topics by camera name, known from the start.
         models: calibrations by camera, as of the last set.
         tree: the transforms.
-        calibration_problems: one sentence per camera whose CameraInfo cannot be used.
+        calibration_problems: one sentence per camera that has no CameraInfo, or one that cannot be used.
         transform_problems: one sentence per broken transform (parent, child).
         damage: what of the recording could not be read, once `samples` has come to its end.
 
-    Raises BagError if nothing is readable, or no camera is found.
+    Raises BagError if nothing is readable, or a camera that is asked for is not found.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        cameras: str | Sequence[str] | Mapping[str, CameraTopics] = "auto",
-        base_frame: str = "base_link",
-        fixed_frame: str = "odom",
-        max_skew_s: float = 0.055,
-        max_wait_s: float = 0.2,
-        frame_ids: Mapping[str, str] | None = None,
-        receive_stamps: bool = False,
-    ) -> None:
+    def __init__(self, path: str | Path, source: RigSource | None = None) -> None:
         self.path = Path(path)
-        self.base_frame, self.fixed_frame, self.max_skew_s = base_frame, fixed_frame, max_skew_s
-        self._frame_ids = dict(frame_ids or {})
-        self._receive_stamps = receive_stamps
+        self.source = source or RigSource()
+        values = self.source.parameters
+        self.base_frame, self.fixed_frame, self.max_skew_s = values.base_frame, values.fixed_frame, values.max_skew
         with Bag(self.path) as bag:
             self.topics, self.duration_s = bag.topics(), bag.duration_s
             self.damage = bag.damage
-        if isinstance(cameras, Mapping):
-            self.cameras = dict(cameras)
-        else:
-            found = find_cameras({name: info.type for name, info in self.topics.items()})
-            self.cameras = _choose(found, cameras, self.path)
+        self.cameras = _cameras(self.source, self.topics, self.path)
         self.tree = TransformTree(history_s=_HISTORY_S)
-        self.models: dict[str, CameraModel] = {}
-        self.calibration_problems: dict[str, str] = {}
+        for base, frame, base_from_camera in self.source.mountings(self.cameras):
+            self.tree.set_static(base, frame, base_from_camera)
+        self.models: dict[str, CameraModel] = self.source.models(self.cameras)
+        lacking = {name: self.source.lacking(name, topics) for name, topics in self.cameras.items()}
+        self.calibration_problems: dict[str, str] = {name: reason for name, reason in lacking.items() if reason}
         self.transform_problems: dict[tuple[str, str], str] = {}
         self._sync: RigSynchronizer[CameraFrame] | None = None
         if self.cameras:
-            self._sync = RigSynchronizer(list(self.cameras), max_skew_s=max_skew_s, max_wait_s=max_wait_s)
+            self._sync = self.source.synchronizer(self.cameras)
 
     def samples(
         self,
@@ -108,7 +95,7 @@ class SampleReader:
             return
         wanted = None if stamps is None else frozenset(stamps)
         image_topics = {topics.image: name for name, topics in self.cameras.items()}
-        info_topics = {topics.info: name for name, topics in self.cameras.items()}
+        info_topics = {topics.info: name for name, topics in self.cameras.items() if topics.info}
         with ExitStack() as stack:
             bag, ahead = stack.enter_context(Bag(self.path)), stack.enter_context(Bag(self.path))
             self._prefetch(bag, info_topics)
@@ -117,9 +104,7 @@ class SampleReader:
                 if topic in info_topics:
                     self._calibrate(info_topics[topic], topic, msg)
                     continue
-                frame = camera_frame(image_topics[topic], msg)
-                if self._receive_stamps:
-                    frame = replace(frame, stamp_ns=receive_ns)
+                frame = self.source.settle(camera_frame(image_topics[topic], msg), receive_ns)
                 if on_frame is not None:
                     on_frame(frame, receive_ns)
                 sets = self._sync.push(frame.camera, frame.stamp_ns, frame)
@@ -136,9 +121,7 @@ class SampleReader:
         for frame_set in sets:
             if wanted is not None and frame_set.stamp_ns not in wanted:
                 continue
-            sample = gather_sample(
-                frame_set, self.models, self._frame_ids, self.tree, self.base_frame, self.fixed_frame
-            )
+            sample = gather_sample(frame_set, self.models, {}, self.tree, self.base_frame, self.fixed_frame)
             if sample.frames or keep_empty:
                 yield sample
 
@@ -230,18 +213,29 @@ def iterate_samples(
     Raises:
         BagError: if the recording cannot be read or has no (such) camera.
     """
-    reader = SampleReader(path, cameras, base_frame, fixed_frame, max_skew_s, max_wait_s)
+    parameters = NodeParameters(
+        cameras=AUTO if cameras == "auto" else (cameras,) if isinstance(cameras, str) else tuple(cameras),
+        base_frame=base_frame,
+        fixed_frame=fixed_frame,
+        max_skew=max_skew_s,
+        max_wait=max_wait_s,
+    )
+    reader = SampleReader(path, RigSource(parameters))
     if not reader.cameras:
         raise BagError(f"{path} has no camera: expected an image topic with a CameraInfo beside it")
     yield from reader.samples(stamps)
 
 
-def _choose(found: Mapping[str, CameraTopics], wanted: str | Sequence[str], path: Path) -> dict[str, CameraTopics]:
-    """The cameras asked for; those of the node's parameter `cameras`."""
-    entries = [wanted] if isinstance(wanted, str) else list(wanted)
-    if entries == ["auto"]:
-        return dict(found)
-    chosen, missing = choose_cameras(found, entries)
+def _cameras(source: RigSource, topics: Mapping[str, TopicInfo], path: Path) -> dict[str, CameraTopics]:
+    """The cameras asked for; those of the node's parameters `preset` and `cameras`."""
+    found = source.find({name: info.type for name, info in topics.items() if info.count or source.layout is None})
+    if source.layout is not None and not found:
+        images = sorted(name for name, info in topics.items() if info.type in IMAGE_TYPES and info.count)
+        wanted = ", ".join(camera.image for camera in source.layout.cameras.values())
+        raise BagError(
+            f"{path} has none of the layout's images ({wanted}); its image topics are {', '.join(images) or 'none'}"
+        )
+    chosen, missing = source.choose(found)
     if missing:
         raise BagError(f"{path} has no camera {missing[0]!r}, found {', '.join(found) or 'none'}")
     return chosen

@@ -17,14 +17,15 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
+from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import camera_frame
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.status import Complaints, Status
 from selfocc_ros.ros.watch import Cameras, CameraWatch
-from selfocc_ros.sensing.discovery import find_cameras
 from selfocc_ros.sensing.frames import CameraFrame, camera_from_info
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 _KINDS = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"}
@@ -39,12 +40,16 @@ class CameraInputs:
 
     Args:
         node: the node that subscribes.
-        parameters: cameras, max_skew and max_wait.
+        parameters: which cameras, what is known of them, and how their images are matched.
         status: told what arrives and what does not.
         complain: tells a problem once.
         on_sets: gets the complete sets, oldest first.
         on_jump: called when the stamps of a camera jump back, with the seconds.
         on_frame: called with each image of the rig as it comes in, for who looks on (`live_check.py`).
+        tree: gets the mountings that the parameters' files give.
+
+    Raises:
+        ConfigError: the preset or the calibration file cannot be used.
     """
 
     def __init__(
@@ -56,15 +61,17 @@ class CameraInputs:
         on_sets: Callable[[Sets], None],
         on_jump: Callable[[float], None],
         on_frame: Callable[[CameraFrame], None] | None = None,
+        tree: TransformTree | None = None,
     ) -> None:
         self._node = node
-        self._parameters = parameters
+        self._source = RigSource.of(parameters)
+        self._tree = tree
         self._status = status
         self._complain = complain
         self._on_sets = on_sets
         self._on_jump = on_jump
         self._on_frame = on_frame
-        self._watch = CameraWatch(parameters.cameras)
+        self._watch = CameraWatch(self._source.wanted)
         self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
         self._infos: dict[str, tuple[Any, ...]] = {}
         self._models: dict[str, CameraModel] = {}
@@ -88,12 +95,17 @@ class CameraInputs:
             for topic, kinds in self._node.get_topic_names_and_types()
             if kinds[0] in _KINDS and self._node.count_publishers(topic)
         }
-        found = find_cameras(published)
+        found = self._source.find(published)
         if self._watch.update(found, now_s):
             self._configure()
         for name, topics in self._watch.cameras.items():
             self._subscribe(topics.image, CompressedImage if topics.compressed else Image, self._image, name)
-            self._subscribe(topics.info, CameraInfo, self._info, name)
+            if topics.info:
+                self._subscribe(topics.info, CameraInfo, self._info, name)
+        if self._tree is not None:
+            # Again and again: somebody may have emptied the tree.
+            for base, frame, base_from_camera in self._source.mountings(self._watch.cameras):
+                self._tree.set_static(base, frame, base_from_camera)
         self._status.set_waiting(self._wanting(published, list(found)))
 
     def poll(self, elapsed_s: float) -> None:
@@ -116,20 +128,29 @@ class CameraInputs:
     def _configure(self) -> None:
         cameras = self._watch.cameras
         self._node.get_logger().info("cameras: " + ", ".join(f"{name} ({t.image})" for name, t in cameras.items()))
-        wanted = {topic for topics in cameras.values() for topic in (topics.image, topics.info)}
+        wanted = {topic for topics in cameras.values() for topic in (topics.image, topics.info) if topic}
         for topic in set(self._subscriptions) - wanted:
             self._node.destroy_subscription(self._subscriptions.pop(topic)[0])
         for name in set(self._models) - set(cameras):
-            del self._models[name], self._infos[name]
+            self._models.pop(name, None)
+            self._infos.pop(name, None)
         self._status.set_cameras({name: (topics.image, topics.info) for name, topics in cameras.items()})
+        given = self._source.models(cameras)
+        self._models.update(given)
+        for name, topics in cameras.items():
+            lacking = self._source.lacking(name, topics)
+            if name in given or lacking:
+                self._status.calibration(name, lacking)
+            if lacking:
+                self._complain((name, "calibration"), lacking)
+        for sentence in self._source.strangers(cameras):
+            self._complain(("stranger", sentence), sentence)
         self._newest_ns = 0
-        self._synchronizer = RigSynchronizer(
-            list(cameras), max_skew_s=self._parameters.max_skew, max_wait_s=self._parameters.max_wait
-        )
+        self._synchronizer = self._source.synchronizer(cameras)
 
     def _subscribe(self, topic: str, kind: Any, callback: Callable[[str, Any], None], camera: str) -> None:
         """Subscribe as the publishers offer; again if they have changed, for instance after a restart."""
-        offered = qos.offered(self._node, topic, _DEPTHS[kind])
+        offered = qos.offered(self._node, topic, _DEPTHS[kind], self._source.parameters.qos)
         current = self._subscriptions.get(topic)
         if offered is None or (current is not None and qos.same(current[1], offered)):
             return
@@ -145,7 +166,7 @@ class CameraInputs:
         synchronizer = self._synchronizer
         if synchronizer is None or camera not in self._watch.cameras:
             return
-        frame = camera_frame(camera, message)
+        frame = self._source.settle(camera_frame(camera, message), self._node.get_clock().now().nanoseconds)
         self._status.image(camera, frame.stamp_ns)
         if self._on_frame is not None:
             self._on_frame(frame)
@@ -191,18 +212,15 @@ class CameraInputs:
         sentence = (
             f"{topic}: a publisher offers a QoS that this subscription cannot match "
             f"(policy {getattr(event, 'last_policy_kind', 'unknown')!s}), its messages do not arrive"
+            + ("" if self._source.parameters.qos == "auto" else "; parameter qos: auto follows the publishers")
         )
         self._status.problem(camera, "qos", sentence)
         self._complain((topic, "qos"), sentence)
 
     def _wanting(self, published: dict[str, str], found: list[str]) -> list[str]:
-        out = [
-            f"camera {entry!r} of parameter cameras: no such image topic with a CameraInfo beside it "
-            f"(there are: {', '.join(found) or 'none'})"
-            for entry in self._watch.missing
-        ]
-        if not found and not self._watch.cameras:
-            images = [topic for topic, kind in published.items() if not kind.endswith("CameraInfo")]
+        images = [topic for topic, kind in published.items() if not kind.endswith("CameraInfo")]
+        out = [self._source.absent(entry, found, images) for entry in self._watch.missing]
+        if not found and not self._watch.cameras and not out:
             out.append(
                 f"a CameraInfo beside one of the image topics {', '.join(images)}" if images else "any image topic"
             )

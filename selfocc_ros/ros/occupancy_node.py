@@ -16,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
+from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import qos
@@ -27,6 +28,7 @@ from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
 from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
+from selfocc_ros.sensing.rig_source import RigSource
 
 LOOK_S = 0.5
 POLL_S = 0.05
@@ -63,16 +65,15 @@ class OccupancyNode:
         self._parameters = Parameters(node)
         for warning in self._parameters.warnings:
             self._log.warning(warning)
-        values = self._parameters.values
+        self._source = RigSource.of(self._parameters.values)
+        values = self._source.parameters
 
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
         self._status = Status()
         self._complain = Complaints(self._log.warning)
         self._tree = TransformTree()
-        self._outputs = Outputs(
-            node, lambda: self._parameters.values, self._tree, self._complain, lambda: self._pipeline.predictor
-        )
+        self._outputs = Outputs(node, self._values, self._tree, self._complain, lambda: self._pipeline.predictor)
         self._inputs = CameraInputs(
             node,
             values,
@@ -80,12 +81,13 @@ class OccupancyNode:
             self._complain,
             on_sets=lambda sets: self._pipeline.offer(sets),
             on_jump=self._start_afresh,
+            tree=self._tree,
         )
         self._pipeline = Pipeline(
             load=lambda: predictor_factory(values),
             models=self._inputs.models,
             tree=self._tree,
-            parameters=lambda: self._parameters.values,
+            parameters=self._values,
             publish=self._outputs.publish,
             status=self._status,
             complain=self._complain,
@@ -112,6 +114,10 @@ class OccupancyNode:
     def survive(self, error: Exception) -> None:
         """A callback failed: tell it, once per kind, and go on."""
         self._complain(("callback", type(error)), f"a message could not be used: {type(error).__name__}: {error}")
+
+    def _values(self) -> NodeParameters:
+        """The parameters as they are now, with those of the preset."""
+        return self._source.refilled(self._parameters.values).parameters
 
     def _now_s(self) -> float:
         return float(self._steady.now().nanoseconds) * 1e-9
@@ -163,7 +169,7 @@ def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory 
         init(sys.argv if argv is None else argv)
         node = OccupancyNode(predictor_factory)
         spin_until_signal(node.node, node.survive)
-    except ParameterError as error:
+    except (ParameterError, ConfigError) as error:
         get_logger("selfocc").fatal(str(error))
         return 2
     except ArgumentError as error:

@@ -34,17 +34,21 @@ TF = profile(TF_DEPTH)
 TF_STATIC = profile(TF_DEPTH, latched=True)
 
 
-def offered(node: Node, topic: str, depth: int) -> QoSProfile | None:
+def offered(node: Node, topic: str, depth: int, policy: str = "auto") -> QoSProfile | None:
     """The profile for a subscription to `topic` that every present publisher matches, or None without a publisher.
 
     Reliable if all publishers are reliable, latched if all are latched: the strongest that still matches everybody.
+
+    Args:
+        policy: as the parameter `qos`: "reliable" and "best_effort" are asked for whatever is offered.
     """
     offers = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
     if not offers:
         return None
     return profile(
         depth,
-        reliable=all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers),
+        reliable=policy == "reliable"
+        or (policy == "auto" and all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)),
         latched=all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers),
     )
 

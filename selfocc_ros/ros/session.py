@@ -22,10 +22,10 @@ import yaml
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.reader import Bag
-from selfocc_ros.node_parameters import AUTO, NodeParameters, plain
+from selfocc_ros.node_parameters import NodeParameters, checked, options, plain
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
-from selfocc_ros.sensing.discovery import choose_cameras, find_cameras
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
 NODE = "selfocc"
@@ -206,21 +206,15 @@ def played_sets(
     Args:
         rows: images in the order in which they were published: topic, stamp_ns, wall_ns.
         types: message types of the recording's topics.
-        parameters: of the node: cameras, max_skew and max_wait count.
+        parameters: of the node, by dotted name; those of rclpy do not count.
     """
-    cameras = find_cameras(types)
-    wanted = parameters.get("cameras", AUTO)
-    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)  # type: ignore[arg-type]
-    if names != AUTO:
-        cameras = choose_cameras(cameras, names)[0]
+    own = {name: checked(name, value) for name, value in parameters.items() if name in options()}
+    source = RigSource.of(NodeParameters.of(own))
+    cameras = source.choose(source.find(types))[0]
     if not cameras:
         return []
     name_of = {topics.image: name for name, topics in cameras.items()}
-    synchronizer: RigSynchronizer[int] = RigSynchronizer(
-        list(cameras),
-        max_skew_s=float(parameters.get("max_skew", NodeParameters.max_skew)),  # type: ignore[arg-type]
-        max_wait_s=float(parameters.get("max_wait", NodeParameters.max_wait)),  # type: ignore[arg-type]
-    )
+    synchronizer: RigSynchronizer[int] = source.synchronizer(cameras)
     sets: list[FrameSet[int]] = []
     last_ns = 0
     for row in rows:

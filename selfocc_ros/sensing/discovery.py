@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class CameraTopics:
 
     Attributes:
         image: topic of the images.
-        info: topic of their CameraInfo.
+        info: topic of their CameraInfo; empty where none is asked for.
         compressed: whether images are CompressedImage.
     """
 
@@ -32,8 +32,8 @@ class CameraTopics:
 _PREFERRED = ("image_raw", "image", "image_color", "raw", "image_rect_color", "image_rect")
 
 
-def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
-    """Every image topic that has a CameraInfo beside it.
+def find_cameras(topics: Mapping[str, str], calibrated: Collection[str] = ()) -> dict[str, CameraTopics]:
+    """Every image topic that has a CameraInfo beside it, or whose camera is one of `calibrated`.
 
     Beside it means, for `/front/image_raw` or `/front/image_raw/compressed`, `/front/camera_info`; `camera_info`
     below the image topic itself is taken too. One CameraInfo is one camera: where several images share it, the raw
@@ -42,6 +42,8 @@ def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
 
     Args:
         topics: types ('sensor_msgs/msg/Image' or 'sensor_msgs/Image') by topic name.
+        calibrated: names of cameras that need no CameraInfo. An image without one is that of the camera which the end
+            of its namespace names, with as few parts as will do.
 
     Returns:
         topics by camera name, sorted by topic. The name is the end of the namespace, with as many parts as it takes
@@ -55,7 +57,7 @@ def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
         if kind not in ("sensor_msgs/Image", "sensor_msgs/CompressedImage") or _is_depth(name):
             continue
         compressed = kind == "sensor_msgs/CompressedImage"
-        info = _info_beside(name, infos)
+        info = info_beside(name, infos) or _place_of_info(name, calibrated)
         if info is None:
             continue
         last = _base(name).rpartition("/")[2].removesuffix("_compressed")
@@ -64,7 +66,13 @@ def find_cameras(topics: Mapping[str, str]) -> dict[str, CameraTopics]:
         if info not in best or candidate[0] < best[info][0]:
             best[info] = candidate
     chosen = sorted((camera for _, camera in best.values()), key=lambda camera: camera.image)
-    return dict(zip(_names([camera.info for camera in chosen]), chosen, strict=True))
+    named = {_calibrated_name(camera.info, calibrated): camera for camera in chosen if camera.info not in infos}
+    own = [camera for camera in chosen if camera.info in infos]
+    names = _names([camera.info for camera in own])
+    out = dict(zip(names, own, strict=True)) | {
+        name: replace(camera, info="") for name, camera in named.items() if name is not None and name not in names
+    }
+    return dict(sorted(out.items(), key=lambda item: item[1].image))
 
 
 def choose_cameras(
@@ -87,16 +95,29 @@ def choose_cameras(
 
 def _means(entry: str, name: str, topics: CameraTopics) -> bool:
     image = _base(topics.image)
-    bases = {topics.image, image, image.rpartition("/")[0], topics.info.rpartition("/")[0]}
+    bases = {topics.image, image, image.rpartition("/")[0], (topics.info or image).rpartition("/")[0]}
     return entry == name or "/" + entry.strip("/") in bases
 
 
-def _info_beside(image: str, infos: set[str]) -> str | None:
+def info_beside(image: str, infos: Collection[str]) -> str | None:
+    """The topic of the CameraInfo that belongs to an image topic, of the topics `infos`; None without one."""
     base = _base(image)
     for namespace in (base.rpartition("/")[0], image.rpartition("/")[0], base):
         if f"{namespace}/camera_info" in infos:
             return f"{namespace}/camera_info"
     return None
+
+
+def _place_of_info(image: str, calibrated: Collection[str]) -> str | None:
+    """Where the CameraInfo of a calibrated camera's image would be."""
+    info = f"{_base(image).rpartition('/')[0]}/camera_info"
+    return info if _calibrated_name(info, calibrated) is not None else None
+
+
+def _calibrated_name(info: str, calibrated: Collection[str]) -> str | None:
+    parts = [part for part in info.split("/")[:-1] if part] or ["camera"]
+    names = ["_".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+    return next((name for name in names if name in calibrated), None)
 
 
 def _base(image: str) -> str:

@@ -14,6 +14,8 @@ from selfocc_ros.logs.check import check_bag
 from selfocc_ros.logs.check_report import CheckReport, render_report
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.logs.writer import BagWriter
+from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.sensing.rig_source import RigSource
 
 
 def _advice(report: CheckReport) -> str:
@@ -66,7 +68,7 @@ def test_another_base_frame_is_proposed(tmp_path: Path) -> None:
     assert not report.ok
     assert "base_link" in report.verdict
     assert "vehicle" in _advice(report)
-    assert check_bag(path, base_frame="vehicle").ok
+    assert check_bag(path, RigSource(NodeParameters(base_frame="vehicle"))).ok
 
 
 def test_without_odometry_the_node_runs_and_says_what_is_lost(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from selfocc_ros.configuration import ConfigError
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.poses import matrix_to_quaternion
 from selfocc_ros.resources import resource
+from selfocc_ros.sensing.layout import PRESETS, Layout, load_layout
 from selfocc_training.dataset.dataset import Dataset
-from selfocc_training.dataset.layout import PRESETS, Layout, load_layout
 from selfocc_training.dataset.prepare import prepare
 from selfocc_training.dataset.proposal import propose
 

@@ -113,8 +113,13 @@ def test_resume_of_a_finished_dataset_reads_nothing_and_adds_what_is_new(
     assert (root / "index.parquet").read_bytes() == (prepared / "index.parquet").read_bytes()
     other = rewrite(bag, tmp_path / "drive", lambda *m: None if m[0].startswith("/camera/left") else (m[0], m[2]))
     opened: list[Path] = []
-    original = drive_module.Layout.open
-    monkeypatch.setattr(drive_module.Layout, "open", lambda self, path: opened.append(path) or original(self, path))
+    original = drive_module.open_recording
+
+    def noted(path: Path, layout: Any) -> Any:
+        opened.append(path)
+        return original(path, layout)
+
+    monkeypatch.setattr(drive_module, "open_recording", noted)
     description = prepare([bag, other], root)
     assert opened == [other]
     assert [drive["name"] for drive in description["drives"]] == ["drive", "drive-2"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from selfocc_ros.logs.records import BagError
+from selfocc_ros.sensing.layout import Layout
 from selfocc_training.dataset.dataset import Dataset
-from selfocc_training.dataset.layout import Layout
 from selfocc_training.dataset.parquet import DatasetError
 from selfocc_training.dataset.prepare import prepare
 from selfocc_training.dataset.proposal import propose

@@ -23,8 +23,9 @@ from selfocc_ros.logs.records import BagError
 from selfocc_ros.logs.samples import SampleReader
 from selfocc_ros.sensing.decode import decode, whole_image_size
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
+from selfocc_ros.sensing.layout import Layout
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_training.dataset.findings import Findings
-from selfocc_training.dataset.layout import Layout
 from selfocc_training.dataset.odometer import Odometer
 from selfocc_training.dataset.parquet import DatasetError, RowWriter
 from selfocc_training.dataset.sample import CameraImage, Sample
@@ -118,6 +119,22 @@ class DriveState:
         part.replace(folder / f"{self.name}.json")
 
 
+def open_recording(bag: Path, layout: Layout) -> SampleReader:
+    """A reader of the recording's samples.
+
+    Raises:
+        BagError: it cannot be read, has no camera of this layout, or no calibration of one.
+    """
+    reader = SampleReader(bag, RigSource.of_layout(layout))
+    for name, topics in reader.cameras.items():
+        if name not in reader.models and not reader.topics.get(topics.info):
+            raise BagError(
+                f"{bag} has no calibration of camera '{name}': expected CameraInfo on "
+                f"{topics.info or 'a topic that the layout names'}, or 'intrinsics' of it in the layout"
+            )
+    return reader
+
+
 def prepare_drive(
     root: Path, state: DriveState, bag: Path, layout: Layout, progress: Callable[[int], None] | None = None
 ) -> DriveState:
@@ -131,7 +148,7 @@ def prepare_drive(
     """
     folder = root / "drives"
     folder.mkdir(parents=True, exist_ok=True)
-    reader = layout.open(bag)
+    reader = open_recording(bag, layout)
     state.save(folder)
     findings, odometer = Findings(reader), Odometer()
     count = 0

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from selfocc_ros.sensing.layout import Layout
 from selfocc_training.dataset.drive import DriveState
 from selfocc_training.dataset.import_truth import import_truth
 from selfocc_training.dataset.labels import mask_path, read_mask, write_picture
-from selfocc_training.dataset.layout import Layout
 from selfocc_training.dataset.parquet import DatasetError
 from selfocc_training.dataset.truth import read_truth
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from selfocc_ros.sensing.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
 from selfocc_training.dataset.extras import masked_share, take_labels, take_masks, with_own_masks
-from selfocc_training.dataset.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.parquet import DatasetError, RowWriter, pyarrow, read_rows, read_table
 from selfocc_training.dataset.proposal import layout_text, propose
 from selfocc_training.dataset.report import write_report

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from selfocc_ros.configuration import read_yaml
 from selfocc_ros.logs.reader import Bag
 from selfocc_ros.logs.records import BagError
-from selfocc_ros.node_parameters import AUTO
+from selfocc_ros.logs.samples import SampleReader
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.resources import resource
-from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras
-from selfocc_training.dataset.layout import IMAGE_TYPES, PRESETS, CameraLayout, Layout, absolute
+from selfocc_ros.sensing.discovery import CameraTopics
+from selfocc_ros.sensing.layout import IMAGE_TYPES, PRESETS, Layout, absolute, load_layout
+from selfocc_ros.sensing.rig_source import RigSource
 
 _TF = "tf2_msgs/msg/TFMessage"
 _LOOK_AT = 2000
@@ -25,8 +27,6 @@ _LOOK_AT = 2000
 
 _BASES = ("base_link", "base_footprint")
 _FIXED = ("odom", "map", "world")
-_KNOWN = ("base_frame", "fixed_frame", "ground_z", "max_skew", "max_wait")
-"""Parameters of the node that a layout has too."""
 
 
 def propose(path: Path, vehicle: Mapping[str, Any] | None = None) -> Layout:
@@ -37,33 +37,34 @@ def propose(path: Path, vehicle: Mapping[str, Any] | None = None) -> Layout:
 
     Args:
         path: recording.
-        vehicle: what is known beforehand, as in the node's parameters: cameras, base_frame, fixed_frame, ground_z,
-            max_skew and max_wait count.
+        vehicle: what is known beforehand, by name of the node's parameters: those count that say which cameras there
+            are, where their calibrations and frames are, and how their images are matched.
 
     Raises:
         BagError: no camera is found, or one that was asked for is not there; names the preset that fits, if one does.
     """
+    source = RigSource.of(NodeParameters.of(vehicle or {}))
+    if source.layout is not None:
+        return source.as_layout(SampleReader(path, source).cameras)
     with Bag(path) as bag:
         topics = bag.topics()
-        cameras = find_cameras({name: info.type for name, info in topics.items()})
+        cameras = source.find({name: info.type for name, info in topics.items()})
         if not cameras:
             raise BagError(_no_cameras(path, {name: info.type for name, info in topics.items() if info.count}))
-        cameras = _asked_for(cameras, (vehicle or {}).get("cameras", AUTO), path)
+        cameras = _asked_for(cameras, source, path)
         timed, static = _edges(bag, [name for name, info in topics.items() if info.type == _TF])
         frames = _optical_frames(bag, {camera.image for camera in cameras.values()})
-    known = {name: value for name, value in (vehicle or {}).items() if name in _KNOWN}
-    base = known.pop("base_frame", None) or _base(frames, timed, static)
-    fixed = known.pop("fixed_frame", None) or _fixed(base, timed, static)
+    given = vehicle or {}
+    base = given.get("base_frame") or _base(frames, timed, static)
+    fixed = given.get("fixed_frame") or _fixed(base, timed, static)
+    layout = replace(source.as_layout(cameras), base_frame=base, fixed_frame=fixed)
     # Where only slashes tell cameras apart, their topics are their names.
-    cameras = {name.strip("/").replace("/", "_") or "camera": camera for name, camera in cameras.items()}
-    layout = {name: CameraLayout(camera.image, camera.info) for name, camera in cameras.items()}
-    return Layout(layout, base, fixed, **known)
+    named = {name.strip("/").replace("/", "_") or "camera": camera for name, camera in layout.cameras.items()}
+    return replace(layout, cameras=named)
 
 
-def _asked_for(found: dict[str, CameraTopics], wanted: Sequence[str], path: Path) -> dict[str, CameraTopics]:
-    if tuple(wanted) == AUTO:
-        return found
-    chosen, missing = choose_cameras(found, wanted)
+def _asked_for(found: dict[str, CameraTopics], source: RigSource, path: Path) -> dict[str, CameraTopics]:
+    chosen, missing = source.choose(found)
     if missing:
         raise BagError(f"{path} has no camera {missing[0]!r}, found {', '.join(found)}")
     return chosen
@@ -84,8 +85,8 @@ def _no_cameras(path: Path, kinds: Mapping[str, str]) -> str:
         return f"{path} has no images: expected topics of sensor_msgs Image or CompressedImage"
     absolutes = {absolute(name) for name in images}
     for preset in sorted(resource(PRESETS).glob("*.yaml")):
-        cameras = read_yaml(preset)["cameras"].values()
-        if any(camera["image"] in absolutes for camera in cameras):
+        cameras = load_layout(str(preset)).cameras.values()
+        if any(camera.image in absolutes for camera in cameras):
             return (
                 f"{path} has no CameraInfo beside its images; its topics are those of the layout {preset.stem}: "
                 f"pass --layout {preset.stem}, or a YAML file with 'preset: {preset.stem}' and each camera's intrinsics"
