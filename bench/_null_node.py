@@ -37,7 +37,11 @@ class NullPredictor:
         return SimpleNamespace(stamp_ns=sample.stamp_ns, volume=self._volume, scene=None, timings_s={}, failed={})
 
     def render_depth(
-        self, prediction: Any, camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1
+        self,
+        prediction: Any,  # noqa: ARG002
+        camera: CameraModel,
+        base_from_camera: NDArray[np.float64],  # noqa: ARG002
+        stride: int = 1,
     ) -> NDArray[np.float32]:
         """Ten metres, wherever one looks."""
         return np.full((-(-camera.height // stride), -(-camera.width // stride)), 10.0, np.float32)
