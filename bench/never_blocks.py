@@ -26,10 +26,10 @@ from typing import Any
 from _observer import BenchError, Observer, until
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
+from memory import town_drive
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
-from soak import town_drive
 from std_srvs.srv import SetBool
 
 from selfocc_ros.cli.output import write_json

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the node's memory stays flat: a recording played in a loop through the real node, for minutes.
 
-    python bench/soak.py --seconds 300 --json out/soak.json
+    python bench/memory.py --seconds 300 --json out/memory.json
 
 Prints resident memory, open files and threads of the node over time. `growth_mb_per_minute` is the slope of a straight
 line through the second half of the time, when buffers and caches have found their size, and through what stays: the
@@ -108,7 +108,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     watcher = Watcher()
-    with tempfile.TemporaryDirectory(prefix="selfocc_soak_") as folder:
+    with tempfile.TemporaryDirectory(prefix="selfocc_memory_") as folder:
         try:
             bag = args.bag or town_drive(Path(folder) / "town")
             with Bag(bag) as recording:
@@ -116,7 +116,7 @@ def main() -> int:
             result = play_through_node(bag, Path(folder) / "out", args.checkpoint, loop=loops, on_look=watcher)
             figures = summary(watcher.samples, result)
         except SelfOccError as error:
-            print(f"soak: {error}", file=sys.stderr)
+            print(f"memory: {error}", file=sys.stderr)
             return 2
     for name, value in figures.items():
         print(f"{name:22} {value:.2f}" if isinstance(value, float) else f"{name:22} {value}")
