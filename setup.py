@@ -60,9 +60,12 @@ setup(
             "ros-rclpy[fastrtps]~=9.1",
             "ros-diagnostic-msgs~=5.5",
             "ros-geometry-msgs~=5.5",
+            "ros-lifecycle-msgs~=2.3",
             "ros-nav-msgs~=5.5",
             "ros-sensor-msgs~=5.5",
             "ros-std-msgs~=5.5",
+            "ros-std-srvs~=5.5",
+            "ros-visualization-msgs~=5.5",
         ],
         "train": ["lightning>=2.4", "pyarrow>=14", "tensorboard>=2.14"],
         "dev": [

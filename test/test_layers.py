@@ -44,8 +44,8 @@ EXCLUSIVE = {"rosbags": "logs", "lightning": "selfocc_training", "triton": "ops"
 ROS = {
     "action_msgs", "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater",
     "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs", "message_filters", "nav_msgs", "rcl_interfaces",
-    "rclpy", "rosbag2_py", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "tf2_geometry_msgs",
-    "tf2_msgs", "tf2_py", "tf2_ros", "tf_transformations", "visualization_msgs",
+    "rclpy", "rosbag2_py", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "std_srvs",
+    "tf2_geometry_msgs", "tf2_msgs", "tf2_py", "tf2_ros", "tf_transformations", "visualization_msgs",
 }  # fmt: skip
 EXCLUSIVE |= dict.fromkeys(ROS, "ros")
 

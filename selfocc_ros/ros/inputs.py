@@ -118,6 +118,12 @@ class CameraInputs:
             self._idle_s += elapsed_s
             self._deliver(self._synchronizer.poll(self._newest_ns + round(self._idle_s * 1e9)))
 
+    def reset(self) -> None:
+        """Forget the images that wait for others; the next ones begin anew."""
+        cameras = self._watch.cameras
+        self._newest_ns = 0
+        self._synchronizer = self._source.synchronizer(cameras) if cameras else None
+
     def close(self) -> None:
         """Stop listening: all subscriptions are destroyed, what was heard is forgotten."""
         for subscription, _ in self._subscriptions.values():
@@ -145,8 +151,7 @@ class CameraInputs:
                 self._complain((name, "calibration"), lacking)
         for sentence in self._source.strangers(cameras):
             self._complain(("stranger", sentence), sentence)
-        self._newest_ns = 0
-        self._synchronizer = self._source.synchronizer(cameras)
+        self.reset()
 
     def _subscribe(self, topic: str, kind: Any, callback: Callable[[str, Any], None], camera: str) -> None:
         """Subscribe as the publishers offer; again if they have changed, for instance after a restart."""

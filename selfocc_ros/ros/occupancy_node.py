@@ -1,31 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `selfocc`: camera images and transforms in, occupancy out.
+"""The node `selfocc`: camera images and transforms in, occupancy out, as a managed (lifecycle) node.
 
-Publishes `~/occupancy_grid`, `~/occupied_points` and /diagnostics; parameters are described in `parameters.py`,
-which cameras it takes in `watch.py`. Subscriptions only store; one thread of its own does the work (`pipeline.py`).
+configure loads the network, activate subscribes to cameras and transforms, deactivate and cleanup undo it; by itself it
+does the first two when started. What it publishes is in `outputs`, its parameters in `parameters.py`, which cameras it
+takes in `watch.py`.
+
+Threads: one for all callbacks, which are short (`executor.py`); one that works on images (`pipeline.py`); one that
+listens to transforms (`transforms.py`); and for a while those of transitions and services that take seconds.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent import futures
+from concurrent.futures import Future
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
-from rclpy.node import Node
 
-from selfocc_ros.configuration import ConfigError
+from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.diagnostics import diagnostics
-from selfocc_ros.ros.inputs import CameraInputs
+from selfocc_ros.ros.executor import NodeExecutor
+from selfocc_ros.ros.inputs import CameraInputs, Sets
+from selfocc_ros.ros.managed_node import ManagedNode
 from selfocc_ros.ros.outputs import Outputs
 from selfocc_ros.ros.parameters import Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
-from selfocc_ros.ros.spin import ArgumentError, init, shut_down, spin_until_signal
+from selfocc_ros.ros.services import Services
+from selfocc_ros.ros.spin import ArgumentError, ask_to_end, init, shut_down, turn_until_signal
 from selfocc_ros.ros.status import STALE_S, Complaints, Status
 from selfocc_ros.ros.transforms import TransformListener
 from selfocc_ros.sensing.rig_source import RigSource
@@ -60,56 +71,225 @@ class OccupancyNode:
     """
 
     def __init__(self, predictor_factory: PredictorFactory = load_predictor) -> None:
-        self.node = node = Node("selfocc")
+        self._make_predictor = predictor_factory
+        self.node = node = ManagedNode("selfocc", self)
+        self.executor = NodeExecutor(node.context, self.survive)
+        self.executor.add_node(node)
         self._log = node.get_logger()
+        self._complain = Complaints(self._log.warning)
         self._parameters = Parameters(node)
         for warning in self._parameters.warnings:
             self._log.warning(warning)
-        self._source = RigSource.of(self._parameters.values)
-        values = self._source.parameters
-
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
         self._status = Status()
-        self._complain = Complaints(self._log.warning)
+        self._status.set_lifecycle("unconfigured")
+        self._enabled = True
+        self._ending = threading.Event()
+        self._idle = True
+        # From configure to cleanup:
+        self._source = RigSource()
         self._tree = TransformTree()
-        self._outputs = Outputs(node, self._values, self._tree, self._complain, lambda: self._pipeline.predictor)
-        self._inputs = CameraInputs(
-            node,
-            values,
-            self._status,
-            self._complain,
-            on_sets=lambda sets: self._pipeline.offer(sets),
-            on_jump=self._start_afresh,
-            tree=self._tree,
-        )
-        self._pipeline = Pipeline(
-            load=lambda: predictor_factory(values),
-            models=self._inputs.models,
-            tree=self._tree,
-            parameters=self._values,
-            publish=self._outputs.publish,
-            status=self._status,
-            complain=self._complain,
-        )
-        self._listener = TransformListener(node, self._tree, self._log.warning)
+        self._outputs: Outputs | None = None
+        self._pipeline: Pipeline | None = None
+        # While active:
+        self._inputs: CameraInputs | None = None
+        self._listener: TransformListener | None = None
 
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self._services = Services(node, self)
         # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(LOOK_S, lambda: self._inputs.look(self._now_s()), clock=self._steady)
+        node.create_timer(LOOK_S, self._look, clock=self._steady)
         node.create_timer(POLL_S, self._poll, clock=self._steady)
         node.create_timer(DIAGNOSE_S, self._diagnose, clock=self._steady)
         node.create_timer(1.0, self._report, clock=self._steady)
         self._told_state = ""
         self._told_line, self._told_s = "", self._now_s() - REPORT_S
-        self._pipeline.start()
+
+    def run(self) -> None:
+        """Serve until SIGINT, SIGTERM or a lifecycle shutdown."""
+        if self._parameters.asked.autostart:
+            self.executor.background(self.node.start)
+        turn_until_signal(self.executor, self.survive)
 
     def close(self) -> bool:
-        """End the threads, then the node; False if the working thread is still busy after `STOP_S`."""
-        idle = self._pipeline.stop(STOP_S)
-        self._listener.close()
+        """Release everything; False if something is still busy after a few seconds, and may be for long."""
+        self._ending.set()
+        self.executor.end_spinning()
+        if not self.executor.join(STOP_S):
+            return False
+        self.release()
+        self.executor.remove_node(self.node)
+        self.executor.shutdown(timeout_sec=0.0)
         self.node.destroy_node()
-        return idle
+        return self._idle
+
+    # Transitions; see `managed_node.Managed`. They run on a thread of their own.
+
+    def configure(self) -> None:
+        """Offer the outputs and load the network.
+
+        Raises:
+            SelfOccError: it cannot be loaded.
+        """
+        self._status.set_lifecycle("configuring")
+        try:
+            self._source = RigSource.of(self._parameters.take())
+            values = self._source.parameters
+            self._tree = TransformTree()
+            self._outputs = outputs = self.executor.call(self._make_outputs)
+            self._pipeline = pipeline = Pipeline(
+                load=lambda: self._make_predictor(values),
+                models=lambda: {} if self._inputs is None else self._inputs.models(),
+                tree=self._tree,
+                parameters=self._values,
+                # One that was still at work when all was released has nowhere to publish to.
+                publish=lambda prediction, sample: (
+                    outputs.publish(prediction, sample) if self._inputs is not None and self._outputs is outputs else {}
+                ),
+                status=self._status,
+                complain=self._complain,
+            )
+            pipeline.enabled = self._enabled
+            self._log.info(f"the network: {self._await(pipeline.start())}")
+        except Exception as error:
+            self._status.model_failed(str(error) if isinstance(error, SelfOccError) else repr(error))
+            self.release()
+            raise
+        self._status.set_lifecycle("inactive")
+
+    def activate(self) -> None:
+        """Subscribe to cameras and transforms."""
+        self._tree.clear()
+        try:
+            self._listener = TransformListener(self.node, self._tree, self._log.warning)
+            self.executor.call(self._begin_inputs)
+        except Exception:
+            self.deactivate()
+            raise
+        self._parameters.active = True
+        self._status.set_lifecycle("active")
+
+    def deactivate(self) -> None:
+        """Take the subscriptions away and forget what came."""
+        self._parameters.active = False
+        self.executor.call(self._end_inputs)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._status.set_lifecycle("inactive")
+
+    def release(self) -> None:
+        """Give back all threads, topics and the network."""
+        self.deactivate()
+        if self._pipeline is not None:
+            self._idle &= self._pipeline.stop(STOP_S)
+            self._pipeline = None
+        if self._outputs is not None:
+            self.executor.call(self._outputs.close)
+            self._outputs = None
+        gc.collect()  # a network is full of cycles
+        self._status.set_lifecycle("unconfigured")
+
+    def finalized(self) -> None:
+        """The node has been shut down: so ends the process."""
+        ask_to_end()
+
+    def _make_outputs(self) -> Outputs:
+        return Outputs(
+            self.node,
+            self._values,
+            self._tree,
+            self._complain,
+            lambda: None if self._pipeline is None else self._pipeline.predictor,
+        )
+
+    def _begin_inputs(self) -> None:
+        self._inputs = CameraInputs(
+            self.node,
+            self._source.parameters,
+            self._status,
+            self._complain,
+            on_sets=self._offer,
+            on_jump=self._start_afresh,
+            tree=self._tree,
+        )
+
+    def _end_inputs(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+            self._status.set_cameras({})
+            self._status.set_waiting([])
+        self._forget()
+
+    def _await(self, future: Future[str]) -> str:
+        """The result, unless the process is asked to end before it is there."""
+        while not futures.wait([future], POLL_S).done:
+            if self._ending.is_set():
+                raise SelfOccError("the node is about to end")
+        return future.result()
+
+    # Services; see `services.Served`.
+
+    def save_scene(self) -> str:
+        """Write what was predicted last to `save_directory`."""
+        _, outputs = self._configured()
+        folder = self._parameters.values.save_directory
+        home = Path(os.environ.get("ROS_HOME") or "~/.ros")
+        return outputs.save(Path(folder).expanduser() if folder else home.expanduser() / "selfocc")
+
+    def load_checkpoint(self) -> str:
+        """Go over to the network that `checkpoint` names now; the one in use stays where that fails."""
+        pipeline, _ = self._configured()
+        wanted = self._parameters.asked.checkpoint
+        values = self._values().replace({"checkpoint": wanted})
+        named = f"checkpoint {wanted!r}" if wanted else "the checkpoint of the package"
+        try:
+            sentence = self._await(pipeline.replace(lambda: self._make_predictor(values)))
+        except SelfOccError as error:
+            in_use = self._parameters.values.checkpoint
+            still = f"checkpoint {in_use!r}" if in_use else "the checkpoint of the package"
+            raise SelfOccError(f"{error}; {still} stays in use") from error
+        self._parameters.use_checkpoint(wanted)
+        return f"{named} is in use: {sentence}"
+
+    def reset(self) -> str:
+        """Forget transforms, the set that waits and what the outputs gathered."""
+        self._configured()
+        self._tree.clear()
+        if self._inputs is not None:
+            self._inputs.reset()
+        self._forget()
+        return "transforms, images that wait and the local map are forgotten"
+
+    def set_enabled(self, enabled: bool) -> str:
+        """Work, or drop all sets unseen; also for later, where the node is not configured."""
+        self._enabled = enabled
+        if self._pipeline is not None:
+            self._pipeline.enabled = enabled
+        return "enabled" if enabled else "disabled: sets of images are dropped unseen"
+
+    def _configured(self) -> tuple[Pipeline, Outputs]:
+        if self._pipeline is None or self._outputs is None or self._pipeline.predictor is None:
+            raise SelfOccError("the node has no network yet: configure it first")
+        return self._pipeline, self._outputs
+
+    # What happens while it runs, on the thread of the callbacks.
+
+    def _offer(self, sets: Sets) -> None:
+        if self._pipeline is not None:
+            self._pipeline.offer(sets)
+
+    def _look(self) -> None:
+        if self._inputs is not None:
+            self._inputs.look(self._now_s())
+
+    def _forget(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.forget()
+        if self._outputs is not None:
+            self._outputs.forget()
 
     def survive(self, error: Exception) -> None:
         """A callback failed: tell it, once per kind, and go on."""
@@ -124,8 +304,7 @@ class OccupancyNode:
 
     def _start_afresh(self, seconds: float) -> None:
         """Image stamps have jumped back: drop the set that waits. Synchroniser and tree notice by themselves."""
-        self._pipeline.forget()
-        self._outputs.forget()
+        self._forget()
         self._log.info(f"time went back by {seconds:.1f} s (a recording that starts again?): starting afresh")
 
     def _diagnose(self) -> None:
@@ -136,13 +315,14 @@ class OccupancyNode:
         )
 
     def _poll(self) -> None:
-        self._inputs.poll(POLL_S)
+        if self._inputs is not None:
+            self._inputs.poll(POLL_S)
         # A change of state goes out at once: others wait for `ready`.
         snapshot = self._status.snapshot()
         if snapshot.state != self._told_state:
             if snapshot.state == "ready":
                 self._log.info("ready")
-            elif snapshot.state == "error":
+            elif snapshot.state == "error" and self._inputs is not None:
                 self._log.error(f"the node cannot work: {snapshot.reason}")
             self._diagnose()
 
@@ -162,14 +342,14 @@ class OccupancyNode:
 
 
 def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:
-    """Run the node until SIGINT or SIGTERM; returns the exit status."""
+    """Run the node until SIGINT, SIGTERM or a lifecycle shutdown; returns the exit status."""
     node: OccupancyNode | None = None
     idle = True
     try:
         init(sys.argv if argv is None else argv)
         node = OccupancyNode(predictor_factory)
-        spin_until_signal(node.node, node.survive)
-    except (ParameterError, ConfigError) as error:
+        node.run()
+    except ParameterError as error:
         get_logger("selfocc").fatal(str(error))
         return 2
     except ArgumentError as error:

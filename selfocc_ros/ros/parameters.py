@@ -57,30 +57,14 @@ class Parameters:
         self.warnings = [unknown_parameter(name) for name in overrides if not is_known(name)]
         on_parameters(node, self._check, self._changed)
 
-    def take(self, *names: str) -> NodeParameters:
-        """Use what was asked for, of these parameters or of all; returns the values in use."""
-        self.values = self.values.replace({name: self.asked[name] for name in names}) if names else self.asked
+    def take(self) -> NodeParameters:
+        """Use all that was asked for; returns it."""
+        self.values = self.asked
         return self.values
 
-    def prepare(self, parameters: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
-        """What was sent to be set, with whole numbers as fractional ones where those are expected.
-
-        Raises:
-            ParameterError: one of the names does not exist.
-        """
-        return [self._prepared(parameter) for parameter in parameters]
-
-    @staticmethod
-    def _prepared(parameter: Parameter[Any]) -> Parameter[Any]:
-        name, value = parameter.name, parameter.value
-        if not is_known(name):
-            raise ParameterError(f"parameter {name!r} does not exist{nearest_hint(name, options())}")
-        default = options()[name].default if name in options() else None
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            return Parameter(name, value=float(value))
-        if name == "height_band" and parameter.type_ == Parameter.Type.INTEGER_ARRAY:
-            return Parameter(name, value=[float(number) for number in value])
-        return parameter
+    def use_checkpoint(self, checkpoint: str) -> None:
+        """This one is in use now."""
+        self.values = self.values.replace({"checkpoint": checkpoint})
 
     def _check(self, parameters: Sequence[Parameter[Any]]) -> str:
         """Why these cannot be set, in one sentence; empty where they can."""
@@ -101,6 +85,27 @@ class Parameters:
         changed = {p.name: checked(p.name, p.value) for p in parameters if p.name in options()}
         self.asked = self.asked.replace(changed)
         self.values = self.values.replace({name: value for name, value in changed.items() if options()[name].live})
+
+
+def prepared(parameters: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
+    """What was sent to be set, with whole numbers as fractional ones where those are expected.
+
+    Raises:
+        ParameterError: one of the names does not exist.
+    """
+    return [_prepared(parameter) for parameter in parameters]
+
+
+def _prepared(parameter: Parameter[Any]) -> Parameter[Any]:
+    name, value = parameter.name, parameter.value
+    if not is_known(name):
+        raise ParameterError(f"parameter {name!r} does not exist{nearest_hint(name, options())}")
+    default = options()[name].default if name in options() else None
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return Parameter(name, value=float(value))
+    if name == "height_band" and parameter.type_ == Parameter.Type.INTEGER_ARRAY:
+        return Parameter(name, value=[float(number) for number in value])
+    return parameter
 
 
 def unknown_parameter(name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -48,9 +48,19 @@ def _note(_number: int, _frame: FrameType | None) -> None:
     _asked_to_end.set()
 
 
+def ask_to_end() -> None:
+    """End as after SIGINT."""
+    _asked_to_end.set()
+
+
 def spin_until_signal(node: Node, survive: Callable[[Exception], None] | None = None) -> None:
     """Run the node's callbacks until SIGINT or SIGTERM (however many of them); see `spin_until`."""
     spin_until(_asked_to_end, node, survive)
+
+
+def turn_until_signal(executor: Executor, survive: Callable[[Exception], None]) -> None:
+    """Run the callbacks of an executor that is somebody else's until SIGINT, SIGTERM or `ask_to_end`."""
+    _turn(_asked_to_end, executor, survive)
 
 
 def spin_until(end: threading.Event, node: Node, survive: Callable[[Exception], None] | None = None) -> None:
@@ -61,18 +71,22 @@ def spin_until(end: threading.Event, node: Node, survive: Callable[[Exception], 
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while not end.is_set():
-            try:
-                executor.spin_once(timeout_sec=_LOOK_S)
-            except ExternalShutdownException:
-                return
-            except Exception as error:
-                if survive is None:
-                    raise
-                survive(error)
+        _turn(end, executor, survive)
     finally:
         executor.remove_node(node)
         executor.shutdown()
+
+
+def _turn(end: threading.Event, executor: Executor, survive: Callable[[Exception], None] | None) -> None:
+    while not end.is_set():
+        try:
+            executor.spin_once(timeout_sec=_LOOK_S)
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            if survive is None:
+                raise
+            survive(error)
 
 
 def interrupt_once() -> None:

@@ -92,14 +92,15 @@ class Snapshot:
 class Status:
     """Collects what happens; `snapshot` sums it up.
 
-    States: `loading` the network, `error` it cannot be loaded, `discovering` cameras, `ready` and listening,
-    `running`: occupancy went out within `WINDOW_S`, `waiting`: images come in but nothing goes out, `disabled`: told
-    to rest.
+    States: `unconfigured` and `inactive` as a lifecycle node, `loading` the network, `error` it cannot be loaded,
+    `discovering` cameras, `ready` and listening, `running`: occupancy went out within `WINDOW_S`, `waiting`: images
+    come in but nothing goes out, `disabled`: told to rest.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._lifecycle = "active"
         self._model, self._model_error, self._description = "loading", "", ""
         self._enabled = True
         self._cameras: dict[str, CameraStatus] = {}
@@ -108,6 +109,13 @@ class Status:
         self._arrived_s = float("-inf")
         self._sets = self._dropped = self._published = 0
         self._skipped = ""
+
+    def set_lifecycle(self, state: str) -> None:
+        """The node is now unconfigured, configuring, inactive or active."""
+        with self._lock:
+            self._lifecycle = state
+            if state == "configuring":
+                self._model, self._model_error, self._description = "loading", "", ""
 
     def model_ready(self, description: str = "") -> None:
         """A network can be used; what it is."""
@@ -231,8 +239,12 @@ class Status:
     def _state(self, now: float, running: bool) -> tuple[str, str]:
         if self._model == "error":
             return "error", self._model_error
+        if self._lifecycle == "unconfigured":
+            return "unconfigured", "waits to be configured"
         if self._model == "loading":
             return "loading", "the network"
+        if self._lifecycle == "inactive":
+            return "inactive", "waits to be activated"
         if not self._enabled:
             return "disabled", "by ~/set_enabled"
         if not self._cameras:

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from selfocc_ros.node_parameters import NodeParameters, ParameterError, options
-from selfocc_ros.ros.parameters import Parameters
+from selfocc_ros.ros.parameters import Parameters, prepared
 
 MakeNode = Callable[..., Node]
 
@@ -173,14 +173,13 @@ def test_a_checkpoint_may_be_named_while_active_and_is_taken_when_asked_for(node
     parameters.active = True
     assert node.set_parameters([Parameter("checkpoint", value="other.safetensors")])[0].successful
     assert (parameters.values.checkpoint, parameters.asked.checkpoint) == ("", "other.safetensors")
-    assert parameters.take("checkpoint").checkpoint == "other.safetensors"
+    assert parameters.take().checkpoint == "other.safetensors"
 
 
-def test_whole_numbers_and_unknown_names_over_services(node_with: MakeNode):
-    parameters = Parameters(node_with())
-    [prepared] = parameters.prepare([Parameter("max_wait", value=1)])
-    assert (prepared.type_, prepared.value) == (Parameter.Type.DOUBLE, 1.0)
-    [prepared] = parameters.prepare([Parameter("height_band", value=[0, 3])])
-    assert prepared.value == [0.0, 3.0]
+def test_whole_numbers_and_unknown_names_over_services():
+    [number] = prepared([Parameter("max_wait", value=1)])
+    assert (number.type_, number.value) == (Parameter.Type.DOUBLE, 1.0)
+    [band] = prepared([Parameter("height_band", value=[0, 3])])
+    assert band.value == [0.0, 3.0]
     with pytest.raises(ParameterError, match=r"'publish.grid' does not exist \(did you mean 'publish.*grid'"):
-        parameters.prepare([Parameter("publish.grid", value=True)])
+        prepared([Parameter("publish.grid", value=True)])
