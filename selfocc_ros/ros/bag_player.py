@@ -58,7 +58,7 @@ class BagPlayer:
         bag: an open recording.
         rate: seconds of the recording per second.
         start_s: where to start, in seconds from the start of the recording.
-        publish_log: gets a JSON line for each image: topic, stamp_ns, wall_ns.
+        publish_log: gets a JSON line for each image: topic, stamp_ns, receive_ns, wall_ns.
         out: gets what a person wants to know, line by line.
     """
 
@@ -176,7 +176,12 @@ class BagPlayer:
     def _send(self, message: RawMessage) -> None:
         data = bytes(message.data)
         if self._log is not None and message.type in IMAGES:
-            row = {"topic": message.topic, "stamp_ns": header_stamp_ns(data), "wall_ns": time.time_ns()}
+            row = {
+                "topic": message.topic,
+                "stamp_ns": header_stamp_ns(data),
+                "receive_ns": message.receive_ns,
+                "wall_ns": time.time_ns(),
+            }
             self._log.write(json.dumps(row) + "\n")
         _publish(self._outputs[message.topic], data)
 

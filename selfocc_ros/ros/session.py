@@ -204,7 +204,7 @@ def played_sets(
     """The sets in what was played, by the node's own rule; the items are wall times (ns) of publishing.
 
     Args:
-        rows: images in the order in which they were published: topic, stamp_ns, wall_ns.
+        rows: images in the order in which they were published: topic, stamp_ns, receive_ns, wall_ns.
         types: message types of the recording's topics.
         parameters: of the node, by dotted name; those of rclpy do not count.
     """
@@ -215,15 +215,16 @@ def played_sets(
         return []
     name_of = {topics.image: name for name, topics in cameras.items()}
     synchronizer: RigSynchronizer[int] = source.synchronizer(cameras)
+    stamp = "receive_ns" if source.parameters.stamp == "receive" else "stamp_ns"
     sets: list[FrameSet[int]] = []
     last_ns = 0
     for row in rows:
         if row["topic"] not in name_of:
             continue
-        if row["stamp_ns"] < last_ns - 1_000_000_000:
+        if row[stamp] < last_ns - 1_000_000_000:
             sets += synchronizer.flush()  # a loop ends
-        last_ns = row["stamp_ns"]
-        sets += synchronizer.push(name_of[row["topic"]], row["stamp_ns"], row["wall_ns"])
+        last_ns = row[stamp]
+        sets += synchronizer.push(name_of[row["topic"]], row[stamp], row["wall_ns"])
     return sets + synchronizer.flush()
 
 
