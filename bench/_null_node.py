@@ -36,12 +36,17 @@ class NullPredictor:
         """The same volume, of the sample's stamp."""
         return SimpleNamespace(stamp_ns=sample.stamp_ns, volume=self._volume, scene=None, timings_s={}, failed={})
 
+    def decide(self, prediction: Any, occupied_below: float) -> OccupancyVolume:  # noqa: ARG002
+        """The same volume."""
+        return self._volume
+
     def render_depth(
         self,
         prediction: Any,  # noqa: ARG002
         camera: CameraModel,
         base_from_camera: NDArray[np.float64],  # noqa: ARG002
         stride: int = 1,
+        least_opacity: float = 0.0,  # noqa: ARG002
     ) -> NDArray[np.float32]:
         """Ten metres, wherever one looks."""
         return np.full((-(-camera.height // stride), -(-camera.width // stride)), 10.0, np.float32)

@@ -26,6 +26,16 @@ class GridError(SelfOccError, ValueError):
     """A grid or a volume that does not hold together: empty extent, wrong shape, unknown key."""
 
 
+VoxelIndex = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Indices along x, y and z of some voxels, as `array[index]` takes them."""
+
+
+def where(mask: NDArray[np.bool_]) -> VoxelIndex:
+    """Indices of the true elements of a mask (X,Y,Z) in [x, y, z] order: np.nonzero in a quarter of its time."""
+    x, y, z = np.unravel_index(np.flatnonzero(np.ascontiguousarray(mask)), mask.shape)
+    return x, y, z
+
+
 @dataclass(frozen=True)
 class VoxelGrid:
     """An axis-aligned box from `lower` to `upper` (metres, x y z) cut into `shape` cells."""
@@ -55,10 +65,13 @@ class VoxelGrid:
     def centres(self) -> NDArray[np.float32]:
         """Centres of all cells (X,Y,Z,3), metres, computed in float64 and rounded once."""
         out = np.empty((*self.shape, 3), dtype=np.float32)
-        for axis, (low, edge, n) in enumerate(zip(self.lower, self.cell, self.shape, strict=True)):
-            line = low + (np.arange(n) + 0.5) * edge
-            out[..., axis] = line.reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis in range(3):
+            out[..., axis] = self.line(axis).reshape([-1 if a == axis else 1 for a in range(3)])
         return out
+
+    def line(self, axis: int) -> NDArray[np.float64]:
+        """Centres of the cells along one axis (0, 1, 2 for x, y, z), metres."""
+        return np.asarray(self.lower[axis] + (np.arange(self.shape[axis]) + 0.5) * self.cell[axis])
 
     def index_of(self, points: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Cells (...,3) of points (...,3) in metres, and whether each point lies inside (...,).

@@ -61,10 +61,18 @@ class PredictorLike(Protocol):
     def predict(self, sample: RigSample) -> Any:
         """The `PredictionLike` of a sample."""
 
+    def decide(self, prediction: Any, occupied_below: float) -> OccupancyVolume:
+        """The volume of a prediction with voxels occupied where its values are below another limit than 0."""
+
     def render_depth(
-        self, prediction: Any, camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1
+        self,
+        prediction: Any,
+        camera: CameraModel,
+        base_from_camera: NDArray[np.float64],
+        stride: int = 1,
+        least_opacity: float = 0.0,
     ) -> NDArray[np.float32]:
-        """Depth in metres at every `stride`-th pixel of a camera, as a prediction of this predictor sees it."""
+        """Depth in metres at every `stride`-th pixel of a camera, NaN where less of the ray than this ends anywhere."""
 
     def describe(self) -> str:
         """Its size, grid and device in a few words, for the log."""

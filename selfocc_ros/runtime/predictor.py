@@ -46,6 +46,7 @@ class Prediction:
         scene: the continuous fields, in the ground frame (base_link lowered by ``ground_z``).
         timings_s: seconds per stage: decode, geometry, encode, field.
         failed: cameras whose image could not be used, with the reason.
+        seen: (X, Y, Z) voxels on a line of sight.
     """
 
     stamp_ns: int
@@ -53,6 +54,7 @@ class Prediction:
     scene: Scene
     timings_s: Mapping[str, float]
     failed: Mapping[str, str]
+    seen: NDArray[np.bool_]
 
 
 def choose_device(name: str) -> torch.device:
@@ -144,36 +146,61 @@ class Predictor:
         scene = self.model.encode(images, self._cache)
         clock.lap("encode")
         values = self.model.decide(scene).cpu().numpy().astype(np.float32)
-        state = np.where(values < 0, np.uint8(OCCUPIED), np.uint8(FREE))
         sight = self.model.render(scene, self._sight.origins, self._sight.directions, samples=SAMPLES)
-        state[(state == FREE) & ~self._sight.seen_voxels(sight.median_distance())] = UNKNOWN
+        seen = self._sight.seen_voxels(sight.median_distance())
+        volume = self._volume(scene, values, seen, 0.0)
+        clock.lap("field")
+        return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed, seen)
+
+    @torch.inference_mode()
+    def decide(self, prediction: Prediction, occupied_below: float) -> OccupancyVolume:
+        """The volume of a prediction with voxels occupied where the network's value is below another limit than 0.
+
+        Args:
+            occupied_below: metres, as ``prediction.volume.sdf``; more voxels are occupied above 0, fewer below.
+        """
+        values = np.asarray(prediction.volume.sdf, np.float32)
+        return self._volume(prediction.scene, values, prediction.seen, occupied_below)
+
+    def _volume(
+        self, scene: Scene, values: NDArray[np.float32], seen: NDArray[np.bool_], occupied_below: float
+    ) -> OccupancyVolume:
+        state = np.where(seen, np.uint8(FREE), np.uint8(UNKNOWN))
+        occupied = values < occupied_below
+        state[occupied] = OCCUPIED
         classes = None
         if channels := class_labels(self.config):
-            classes = voxel_labels(scene, channels, self.config.grid, state == OCCUPIED)
-        grid = self.config.grid.shifted(self.ground_z)
-        volume = OccupancyVolume(grid, state, values, classes, label_names(self.config))
-        clock.lap("field")
-        return Prediction(sample.stamp_ns, volume, scene, clock.laps, network_input.failed)
+            classes = voxel_labels(scene, channels, self.config.grid, occupied)
+        return OccupancyVolume(
+            self.config.grid.shifted(self.ground_z), state, values, classes, label_names(self.config)
+        )
 
     @torch.inference_mode()
     def render_depth(
-        self, prediction: Prediction, camera: CameraModel, base_from_camera: NDArray[np.float64], stride: int = 1
+        self,
+        prediction: Prediction,
+        camera: CameraModel,
+        base_from_camera: NDArray[np.float64],
+        stride: int = 1,
+        least_opacity: float = 0.0,
     ) -> NDArray[np.float32]:
         """Rendered z-depth in metres at every ``stride``-th pixel: (ceil(height / stride), ceil(width / stride)).
 
         Args:
             camera: any camera, also one that the network did not see; distortion is honoured.
             base_from_camera: (4, 4) its pose in base_link at the prediction's stamp.
+            least_opacity: NaN where less than this share of a ray ends within the grid (sky, and what is further).
         """
         local = camera.pixel_rays()[::stride, ::stride]
         pose = _lowered(self.ground_z) @ base_from_camera
         directions = torch.as_tensor(local @ pose[:3, :3].T, dtype=torch.float32, device=self.device).reshape(-1, 3)
         origins = torch.as_tensor(pose[:3, 3], dtype=torch.float32, device=self.device).expand_as(directions)
         samples = 2 * self.config.renderer.samples
-        parts = [
-            self.model.render(prediction.scene, o, d, samples=samples).median_distance()
-            for o, d in zip(torch.split(origins, RENDER_CHUNK), torch.split(directions, RENDER_CHUNK), strict=True)
-        ]
+        parts = []
+        for o, d in zip(torch.split(origins, RENDER_CHUNK), torch.split(directions, RENDER_CHUNK), strict=True):
+            rendered = self.model.render(prediction.scene, o, d, samples=samples)
+            opaque = rendered.weights.sum(dim=-1) >= least_opacity
+            parts.append(torch.where(opaque, rendered.median_distance(), torch.nan))
         distance = torch.cat(parts).cpu().numpy().reshape(local.shape[:2])
         return np.asarray(distance * local[..., 2], dtype=np.float32)
 

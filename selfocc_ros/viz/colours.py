@@ -11,12 +11,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from selfocc_ros.geometry.voxels import OccupancyVolume
+from selfocc_ros.geometry.voxels import OccupancyVolume, VoxelIndex
 
 CLASS_COLOURS = {
     "others": (90, 90, 90),
@@ -99,15 +100,16 @@ def class_colours(labels: ArrayLike, names: Sequence[str]) -> NDArray[np.uint8]:
     return np.asarray(palette, np.uint8).reshape(-1, 3)[np.asarray(labels, np.int64).reshape(-1)]
 
 
-def volume_colours(volume: OccupancyVolume, which: NDArray[np.bool_], ground_z: float = 0.0) -> NDArray[np.uint8]:
-    """Colours (M,3) uint8 RGB of the voxels `which` (X,Y,Z): of their class, else of their height above the ground.
+def volume_palette(
+    volume: OccupancyVolume, index: VoxelIndex, ground_z: float = 0.0
+) -> tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]:
+    """Colours (K,3) uint8 RGB for the voxels of a volume, and which of them (M) each voxel of `index` has.
+
+    They are those of the classes, else those of the heights above the ground.
 
     Args:
-        which: in the order of whose true elements the colours come.
         ground_z: height of the ground in the frame of the grid, metres.
     """
     if volume.classes is not None:
-        return class_colours(volume.classes[which], volume.class_names)
-    grid = volume.grid
-    heights = grid.lower[2] + (np.arange(grid.shape[2]) + 0.5) * grid.cell[2] - ground_z
-    return np.asarray(height_colours(heights)[np.nonzero(which)[2]])
+        return class_colours(np.arange(len(volume.class_names)), volume.class_names), volume.classes[index]
+    return height_colours(volume.grid.line(2) - ground_z), index[2]

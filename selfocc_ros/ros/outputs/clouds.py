@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
-from selfocc_ros.geometry.voxels import FREE, OCCUPIED, OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import FREE, OCCUPIED, OccupancyVolume, VoxelGrid, VoxelIndex, where
 from selfocc_ros.ros.stamps import time_message
-from selfocc_ros.viz.colours import volume_colours
+from selfocc_ros.viz.colours import volume_palette
 
 XYZ = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
@@ -52,17 +52,12 @@ def point_cloud(points: NDArray[np.void], stamp_ns: int, frame: str) -> PointClo
     return message
 
 
-def structured(centres: NDArray[np.float32], dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Points (M) with x, y, z filled from centres (M,3); all else, the bytes between fields too, is zero."""
-    points = np.zeros(len(centres), dtype)
-    points["x"], points["y"], points["z"] = centres.T
+def structured(grid: VoxelGrid, index: VoxelIndex, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Points (M) with x, y, z at the centres of voxels; all else, the bytes between fields too, is zero."""
+    points = np.zeros(len(index[0]), dtype)
+    for axis, name in enumerate("xyz"):
+        points[name] = grid.line(axis).astype(np.float32)[index[axis]]
     return points
-
-
-def centres_of(grid: VoxelGrid, which: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Centres (M,3) in metres of the voxels `which` (X,Y,Z), in [x, y, z] order."""
-    centres = np.array(grid.lower) + (np.argwhere(which) + 0.5) * grid.cell
-    return np.asarray(centres.astype(np.float32))
 
 
 def occupied_points(
@@ -77,13 +72,13 @@ def occupied_points(
     Args:
         surface_only: leave out voxels whose six neighbours are all occupied.
     """
-    which = volume.surface() if surface_only else volume.state == OCCUPIED
-    centres = centres_of(volume.grid, which)
-    points = structured(centres, POINT if volume.classes is None else LABELLED_POINT)
+    index = where(volume.surface() if surface_only else volume.state == OCCUPIED)
+    points = structured(volume.grid, index, POINT if volume.classes is None else LABELLED_POINT)
+    palette, entries = volume_palette(volume, index, ground_z)
+    red, green, blue = palette.astype(np.uint32).T
+    points["rgb"] = (red << 16 | green << 8 | blue)[entries]
     if volume.classes is not None:
-        points["label"] = volume.classes[which]
-    red, green, blue = volume_colours(volume, which, ground_z).astype(np.uint32).T
-    points["rgb"] = red << 16 | green << 8 | blue
+        points["label"] = entries
     return point_cloud(points, stamp_ns, frame)
 
 
@@ -94,4 +89,4 @@ def free_points(volume: OccupancyVolume, stamp_ns: int, frame: str, band_ZXY: ND
         band_ZXY: which voxels count, layers first, as `in_band` says.
     """
     free = (volume.state_ZXY == FREE) & band_ZXY
-    return point_cloud(structured(centres_of(volume.grid, free.transpose(1, 2, 0)), XYZ), stamp_ns, frame)
+    return point_cloud(structured(volume.grid, where(free.transpose(1, 2, 0)), XYZ), stamp_ns, frame)

@@ -7,10 +7,12 @@ others. Late subscribers to a latched topic get the newest moment, also where no
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nav_msgs.msg import OccupancyGrid
@@ -23,18 +25,26 @@ from visualization_msgs.msg import Marker
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
+from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.outputs.clouds import free_points, occupied_points
+from selfocc_ros.ros.outputs.depth import DepthTopics
 from selfocc_ros.ros.outputs.grids import occupancy_grid, semantic_grid
+from selfocc_ros.ros.outputs.memory import Memory
 from selfocc_ros.ros.outputs.moment import Moment
 from selfocc_ros.ros.outputs.sdf_slice import sdf_slice, sdf_slice_points
 from selfocc_ros.ros.outputs.voxel_markers import VoxelMarkers
 from selfocc_ros.ros.pipeline import PredictionLike, PredictorLike
 from selfocc_ros.ros.status import Complaints
 from selfocc_ros.sensing.frames import RigSample
+from selfocc_ros.viz.scene_files import write_scene
 
 LOOK_S = 0.2
+
+
+class NothingPredictedError(SelfOccError):
+    """There is no prediction yet that could be saved."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,10 @@ class _Topic:
     profile: QoSProfile
     switch: str  # of NodeParameters.publish
     make: Callable[[Moment], Any]  # the message, or None where there is none to publish
-    latched: bool = False
+
+    @property
+    def latched(self) -> bool:
+        return self.profile is qos.GRID
 
 
 class Outputs:
@@ -66,7 +79,6 @@ class Outputs:
     ) -> None:
         self._node = node
         self._parameters = parameters
-        self._tree = tree
         self._complain = complain
         self._predictor = predictor
         self._lock = threading.Lock()
@@ -74,6 +86,8 @@ class Outputs:
         self._newest: Moment | None = None
         self._sent: dict[str, Moment] = {}
         self._markers = VoxelMarkers()
+        self._memory = Memory(tree)
+        self._depth = DepthTopics(node)
         self._topics = self._make_topics()
         self._publishers: dict[str, Publisher] = {
             name: node.create_publisher(topic.kind, f"~/{name}", topic.profile) for name, topic in self._topics.items()
@@ -84,12 +98,38 @@ class Outputs:
     def publish(self, prediction: PredictionLike, sample: RigSample) -> dict[str, float]:
         """Publish what is wanted of a prediction; seconds by name of what was computed."""
         with self._lock:
-            moment = self._newest = Moment(prediction.volume, sample.stamp_ns, self._parameters())
-            return {name: self._send(name, moment) for name in self._topics if self._wanted(name)}
+            values, predictor = self._parameters(), self._predictor()
+            volume = self._decided(prediction, predictor, values.occupied_below)
+            moment = Moment(volume, sample.stamp_ns, values.base_frame, values.ground_z, values)
+            self._newest = moment
+            took = {name: self._send(name, moment) for name in self._topics if self._wanted(name, values)}
+            if values.publish.depth and predictor is not None and not self._closed:
+                took |= self._depth.publish(predictor, prediction, sample, values.depth_stride, self._attempt)
+            return took
 
     def forget(self) -> None:
         """Time has jumped, or somebody asks for a fresh start: nothing of before is published any more."""
-        self._newest = None  # no lock: whoever calls must not wait for an output that takes long
+        # No lock: whoever calls must not wait for an output that takes long.
+        self._newest = None
+        self._memory.forget()
+
+    def save(self, directory: str) -> str:
+        """Write the newest occupancy as PLY and npz (see `write_scene`); a sentence that names the files.
+
+        Args:
+            directory: made if missing; empty is `selfocc` in the folder of ROS (~/.ros).
+
+        Raises:
+            NothingPredictedError: there is none yet.
+            SceneFileError: the files cannot be written.
+        """
+        moment = self._newest
+        if moment is None:
+            raise NothingPredictedError("nothing has been predicted yet, so there is no scene to save")
+        home = Path(os.environ.get("ROS_HOME", "~/.ros")) / "selfocc"
+        folder = (Path(directory) if directory else home).expanduser()
+        ply, npz = write_scene(folder, moment.volume, moment.stamp_ns, moment.frame, moment.ground_z)
+        return f"saved {ply} and {npz}"
 
     def close(self) -> None:
         """Take the topics away; a prediction that is being published may get half of its outputs out."""
@@ -98,35 +138,51 @@ class Outputs:
         self._node.destroy_timer(self._timer)
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
+        self._depth.close()
 
     def _make_topics(self) -> dict[str, _Topic]:
         return {
-            "occupancy_grid": _Topic(OccupancyGrid, qos.GRID, "occupancy_grid", _occupancy_grid, latched=True),
+            "occupancy_grid": _Topic(OccupancyGrid, qos.GRID, "occupancy_grid", _occupancy_grid),
             "occupied_points": _Topic(PointCloud2, qos.POINTS, "occupied_points", _occupied_points),
-            "sdf_slice": _Topic(OccupancyGrid, qos.GRID, "sdf_slice", _sdf_slice, latched=True),
+            "sdf_slice": _Topic(OccupancyGrid, qos.GRID, "sdf_slice", _sdf_slice),
             "sdf_slice_points": _Topic(PointCloud2, qos.POINTS, "sdf_slice", _sdf_slice_points),
             "voxel_markers": _Topic(Marker, qos.POINTS, "voxel_markers", self._voxel_markers),
-            "semantic_grid": _Topic(OccupancyGrid, qos.GRID, "semantic_grid", _semantic_grid, latched=True),
+            "semantic_grid": _Topic(OccupancyGrid, qos.GRID, "semantic_grid", _semantic_grid),
             "free_points": _Topic(PointCloud2, qos.POINTS, "free_points", _free_points),
+            "local_map": _Topic(OccupancyGrid, qos.GRID, "local_map", self._local_map),
+            "local_map_points": _Topic(PointCloud2, qos.POINTS, "local_map", self._local_map_points),
         }
 
-    def _wanted(self, name: str) -> bool:
-        allowed = getattr(self._parameters().publish, self._topics[name].switch)
+    def _decided(
+        self, prediction: PredictionLike, predictor: PredictorLike | None, occupied_below: float
+    ) -> OccupancyVolume:
+        if occupied_below == 0.0 or predictor is None:
+            return prediction.volume
+        return predictor.decide(prediction, occupied_below)
+
+    def _wanted(self, name: str, values: NodeParameters) -> bool:
+        switch = self._topics[name].switch
+        allowed = getattr(values.publish, switch) and (switch != "local_map" or values.fusion.enabled)
         return bool(allowed and not self._closed and self._publishers[name].get_subscription_count())
 
     def _send(self, name: str, moment: Moment) -> float:
-        begin = time.perf_counter()
-        try:
+        def make_and_publish() -> None:
             message = self._topics[name].make(moment)
             if message is not None:
                 self._publishers[name].publish(message)
-        except SelfOccError as error:
-            self._complain(("output", name, type(error)), f"~/{name} is not published: {error}")
-        except Exception as error:  # noqa: BLE001  one output must not take the others with it; told once per kind
-            if not self._closed:
-                sentence = f"~/{name} is not published: {type(error).__name__}: {error}"
-                self._complain(("output", name, type(error)), sentence)
+
         self._sent[name] = moment
+        return self._attempt(name, make_and_publish)
+
+    def _attempt(self, name: str, work: Callable[[], None]) -> float:
+        """Seconds that the work of an output took; what it raises is told, and costs this output only."""
+        begin = time.perf_counter()
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  told once per kind
+            reason = str(error) if isinstance(error, SelfOccError) else f"{type(error).__name__}: {error}"
+            if not self._closed:
+                self._complain(("output", name, type(error)), f"~/{name} is not published: {reason}")
         return time.perf_counter() - begin
 
     def _serve_late(self) -> None:
@@ -138,30 +194,34 @@ class Outputs:
             if moment is None:
                 return
             for name, topic in self._topics.items():
-                if topic.latched and self._sent.get(name) is not moment and self._wanted(name):
+                if topic.latched and self._sent.get(name) is not moment and self._wanted(name, self._parameters()):
                     self._send(name, moment)
         finally:
             self._lock.release()
 
     def _voxel_markers(self, moment: Moment) -> Marker:
         values = moment.parameters
-        return self._markers.message(moment.volume, moment.stamp_ns, moment.frame, values.ground_z, values.max_markers)
+        return self._markers.message(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, values.max_markers)
+
+    def _local_map(self, moment: Moment) -> OccupancyGrid:
+        return _occupancy_grid(self._memory.add(moment))
+
+    def _local_map_points(self, moment: Moment) -> PointCloud2:
+        return _occupied_points(self._memory.add(moment))
 
 
 def _occupancy_grid(moment: Moment) -> OccupancyGrid:
-    values = moment.parameters
-    return occupancy_grid(
-        moment.volume, moment.stamp_ns, moment.frame, values.height_band, values.ground_z, moment.ground
-    )
+    band = moment.parameters.height_band
+    return occupancy_grid(moment.volume, moment.stamp_ns, moment.frame, band, moment.ground_z, moment.ground)
 
 
 def _occupied_points(moment: Moment) -> PointCloud2:
-    values = moment.parameters
-    return occupied_points(moment.volume, moment.stamp_ns, moment.frame, values.ground_z, values.surface_only)
+    surface_only = moment.parameters.surface_only
+    return occupied_points(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, surface_only)
 
 
 def _sdf_slice(moment: Moment) -> OccupancyGrid:
-    height = moment.parameters.ground_z + moment.parameters.sdf_slice_height
+    height = moment.ground_z + moment.parameters.sdf_slice_height
     return sdf_slice(moment.slice[0], moment.volume, moment.stamp_ns, moment.frame, height)
 
 
@@ -172,10 +232,8 @@ def _sdf_slice_points(moment: Moment) -> PointCloud2:
 def _semantic_grid(moment: Moment) -> OccupancyGrid | None:
     if moment.volume.classes is None:
         return None  # the network has no classes: nothing is wrong
-    values = moment.parameters
-    return semantic_grid(
-        moment.volume, moment.stamp_ns, moment.frame, values.height_band[1], values.ground_z, moment.ground
-    )
+    highest = moment.parameters.height_band[1]
+    return semantic_grid(moment.volume, moment.stamp_ns, moment.frame, highest, moment.ground_z, moment.ground)
 
 
 def _free_points(moment: Moment) -> PointCloud2:

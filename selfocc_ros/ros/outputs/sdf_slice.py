@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.geometry.ground import BandError, layer_at
 from selfocc_ros.geometry.voxels import OCCUPIED, UNKNOWN, OccupancyVolume
-from selfocc_ros.ros.outputs.clouds import point_cloud
+from selfocc_ros.ros.outputs.clouds import point_cloud, structured
 from selfocc_ros.ros.outputs.grids import GRID_UNKNOWN, grid_message
 
 COST_RANGE_M = 5.0
@@ -81,11 +81,7 @@ def sdf_slice_points(
     Points lie at the centres of the voxels, so they follow the ground.
     """
     seen = np.isfinite(distance)
-    index = np.argwhere(seen)
-    cell, lower = volume.grid.cell, volume.grid.lower
-    points = np.zeros(len(index), DISTANCE_POINT)
-    points["x"] = lower[0] + (index[:, 0] + 0.5) * cell[0]
-    points["y"] = lower[1] + (index[:, 1] + 0.5) * cell[1]
-    points["z"] = lower[2] + (layer[seen] + 0.5) * cell[2]
+    x, y = np.nonzero(seen)
+    points = structured(volume.grid, (x, y, layer[seen]), DISTANCE_POINT)
     points["intensity"] = distance[seen]
     return point_cloud(points, stamp_ns, frame)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
 
-from selfocc_ros.geometry.voxels import OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import OccupancyVolume, VoxelGrid, VoxelIndex, where
 from selfocc_ros.ros.stamps import time_message
-from selfocc_ros.viz.colours import class_colours, height_colours
+from selfocc_ros.viz.colours import volume_palette
 
 
 class VoxelMarkers:
@@ -41,30 +41,26 @@ class VoxelMarkers:
         message.pose.orientation.w = 1.0
         message.scale.x, message.scale.y, message.scale.z = (float(edge) for edge in grid.cell)
         message.color.a = 1.0
-        index = np.argwhere(volume.surface())
-        if not len(index):
+        index = where(volume.surface())
+        if not len(index[0]):
             message.action = Marker.DELETE
             return message
-        centres = np.array(grid.lower) + (index + 0.5) * grid.cell
-        nearest = np.argsort((centres**2).sum(axis=1), kind="stable")[:most]
-        index, centres = index[nearest], centres[nearest]
-        message.points = self._pooled(grid, index, centres)
-        if volume.classes is None:
-            heights = grid.lower[2] + (np.arange(grid.shape[2]) + 0.5) * grid.cell[2]
-            palette = height_colours(heights - ground_z)
-            entries = index[:, 2].tolist()
-        else:
-            palette = class_colours(np.arange(len(volume.class_names)), volume.class_names)
-            entries = volume.classes[tuple(index.T)].tolist()
+        x, y, z = (grid.line(axis) for axis in range(3))
+        squared = (x**2)[index[0]] + (y**2)[index[1]] + (z**2)[index[2]]
+        nearest = np.argsort(squared, kind="stable")[:most]
+        index = (index[0][nearest], index[1][nearest], index[2][nearest])
+        message.points = self._pooled(grid, index)
+        palette, entries = volume_palette(volume, index, ground_z)
         colours = [ColorRGBA(r=r / 255, g=g / 255, b=b / 255, a=1.0) for r, g, b in palette.tolist()]
-        message.colors = [colours[place] for place in entries]
+        message.colors = [colours[entry] for entry in entries.tolist()]
         return message
 
-    def _pooled(self, grid: VoxelGrid, index: NDArray[np.int64], centres: NDArray[np.float64]) -> list[Point]:
+    def _pooled(self, grid: VoxelGrid, index: VoxelIndex) -> list[Point]:
         if grid != self._grid:
             self._grid, self._points = grid, np.empty(int(np.prod(grid.shape)), object)
-        flat = np.ravel_multi_index(tuple(index.T), grid.shape)
+        flat = np.ravel_multi_index(index, grid.shape)
         new = np.flatnonzero(self._points[flat] == None)  # noqa: E711  element by element
-        for place, (x, y, z) in zip(flat[new].tolist(), centres[new].tolist(), strict=True):
-            self._points[place] = Point(x=x, y=y, z=z)
+        places = (grid.line(axis)[index[axis][new]].tolist() for axis in range(3))
+        for at, x, y, z in zip(flat[new].tolist(), *places, strict=True):
+            self._points[at] = Point(x=x, y=y, z=z)
         return list(self._points[flat])
