@@ -2,18 +2,25 @@
 """The real node with a small predictor: each voxel depends on every pixel, pose and camera of the sample.
 
 Whatever differs between two samples, a pixel or the millimetres of a pose, changes half of the voxels.
+
+The parameter `checkpoint` says how it loads: `missing` and `broken` fail, as what is not there and as a bug does;
+`wait:FILE` waits until there is such a file; any other text is its name.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros.occupancy_node import main
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import DecodeError, RigSample
@@ -24,11 +31,12 @@ GRID = VoxelGrid((-4.0, -3.0, -1.0), (4.0, 3.0, 2.2), (20, 15, 8))
 class FakePredictor:
     """Decodes as the real one does; its occupancy is a checksum made visible."""
 
-    def __init__(self, ground_z: float = 0.0) -> None:
+    def __init__(self, ground_z: float = 0.0, name: str = "") -> None:
         self.grid = GRID.shifted(ground_z)
+        self.name = name
 
     def describe(self) -> str:
-        return "a checksum made visible"
+        return f"a checksum made visible {self.name}".strip()
 
     def predict(self, sample: RigSample) -> Any:
         checksum, failed = 0, {}
@@ -54,5 +62,16 @@ class FakePredictor:
         )
 
 
+def load(parameters: NodeParameters) -> FakePredictor:
+    how, _, detail = parameters.checkpoint.partition(":")
+    if how == "missing":
+        raise SelfOccError("checkpoint missing: there is no such file")
+    if how == "broken":
+        raise ZeroDivisionError("a bug")
+    while how == "wait" and not Path(detail).exists():
+        time.sleep(0.01)
+    return FakePredictor(parameters.ground_z, parameters.checkpoint)
+
+
 if __name__ == "__main__":
-    sys.exit(main(predictor_factory=lambda parameters: FakePredictor(parameters.ground_z)))
+    sys.exit(main(predictor_factory=load))
