@@ -7,6 +7,7 @@ only looks at stamps, says whether a set has become complete. Work on a set happ
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,9 +23,12 @@ from selfocc_ros.logs.convert import camera_frame
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
-from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.complaints import Complaints
+from selfocc_ros.ros.status import Status
+from selfocc_ros.ros.time_watch import TimeWatch, jump_sentence
 from selfocc_ros.ros.watch import Cameras, CameraWatch
-from selfocc_ros.sensing.frames import CameraFrame, camera_from_info
+from selfocc_ros.sensing.decode import image_size
+from selfocc_ros.sensing.frames import CameraFrame, DecodeError, camera_from_info
 from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
 
@@ -44,7 +48,7 @@ class CameraInputs:
         status: told what arrives and what does not.
         complain: tells a problem once.
         on_sets: gets the complete sets, oldest first.
-        on_jump: called when the stamps of a camera jump back, with the seconds.
+        on_jump: called when time jumps, with the seconds: negative where it went back.
         on_frame: called with each image of the rig as it comes in, for who looks on (`live_check.py`).
         tree: gets the mountings that the parameters' files give.
 
@@ -78,6 +82,7 @@ class CameraInputs:
         self._synchronizer: RigSynchronizer[CameraFrame] | None = None
         self._newest_ns = 0
         self._idle_s = 0.0
+        self._times = TimeWatch(parameters.stamp)
 
     @property
     def cameras(self) -> Cameras:
@@ -122,6 +127,7 @@ class CameraInputs:
         """Forget the images that wait for others; the next ones begin anew."""
         cameras = self._watch.cameras
         self._newest_ns = 0
+        self._times.forget()
         self._synchronizer = self._source.synchronizer(cameras) if cameras else None
 
     def close(self) -> None:
@@ -172,19 +178,40 @@ class CameraInputs:
         if synchronizer is None or camera not in self._watch.cameras:
             return
         frame = self._source.settle(camera_frame(camera, message), self._node.get_clock().now().nanoseconds)
-        self._status.image(camera, frame.stamp_ns)
+        self._status.image(camera, frame.stamp_ns, _size(frame), frame.encoding)
         if self._on_frame is not None:
             self._on_frame(frame)
+        sets: Sets = []
         jumps, ignored = synchronizer.jumps, synchronizer.ignored
-        sets = synchronizer.push(camera, frame.stamp_ns, frame)
+        if not self._times.is_empty(frame.stamp_ns):
+            sets = synchronizer.push(camera, frame.stamp_ns, frame)
+        used = synchronizer.ignored == ignored
         if synchronizer.jumps > jumps:
-            self._on_jump((self._newest_ns - frame.stamp_ns) * 1e-9)
-            self._newest_ns = 0
-        if synchronizer.ignored == ignored and frame.stamp_ns > self._newest_ns:
+            self._jumped((frame.stamp_ns - self._newest_ns) * 1e-9)
+        self._judge_stamp(frame, ignored=not used)
+        if used and frame.stamp_ns > self._newest_ns:
             self._newest_ns, self._idle_s = frame.stamp_ns, 0.0
         self._deliver(sets)
 
+    def _judge_stamp(self, frame: CameraFrame, *, ignored: bool) -> None:
+        topic = self._watch.cameras[frame.camera].image
+        problem = self._times.image(frame.camera, topic, frame.stamp_ns, ignored=ignored)
+        self._status.problem(frame.camera, "stamp", problem)
+        if problem:
+            self._complain((frame.camera, "stamp"), f"camera '{frame.camera}' is left out: {problem}")
+
+    def _jumped(self, seconds: float) -> None:
+        self._newest_ns = 0
+        self._times.forget()
+        self._status.jumped(jump_sentence(seconds))
+        self._on_jump(seconds)
+
     def _deliver(self, sets: Sets) -> None:
+        now_s = time.monotonic()
+        for frame_set in sets:
+            if leap_s := self._times.leap_s(frame_set.stamp_ns, now_s):
+                self._status.jumped(jump_sentence(leap_s))
+                self._on_jump(leap_s)
         if sets:
             self._on_sets(sets)
 
@@ -230,3 +257,10 @@ class CameraInputs:
                 f"a CameraInfo beside one of the image topics {', '.join(images)}" if images else "any image topic"
             )
         return out
+
+
+def _size(frame: CameraFrame) -> tuple[int, int]:
+    try:
+        return image_size(frame)
+    except DecodeError:
+        return 0, 0  # no image at all: whoever decodes it says so

@@ -39,16 +39,17 @@ class Latest(Generic[T]):
             self._poked = True
             self._changed.notify()
 
-    def await_poke(self) -> None:
-        """Wait until poked or closed; an item, if there is one, stays."""
+    def await_poke(self, timeout_s: float | None = None) -> None:
+        """Wait until poked or closed, or for some time; an item, if there is one, stays."""
         with self._changed:
-            self._changed.wait_for(lambda: self._poked or self._closed)
+            self._changed.wait_for(lambda: self._poked or self._closed, timeout_s)
             self._poked = False
 
-    def clear(self) -> None:
-        """Forget the item, if there is one."""
+    def clear(self) -> bool:
+        """Forget the item; True if there was one."""
         with self._changed:
-            self._item = None
+            forgotten, self._item = self._item is not None, None
+        return forgotten
 
     def close(self) -> None:
         """Wake the taker for good."""

@@ -28,6 +28,7 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.executor import NodeExecutor
 from selfocc_ros.ros.inputs import CameraInputs, Sets
@@ -37,7 +38,8 @@ from selfocc_ros.ros.parameters import Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
 from selfocc_ros.ros.services import Services
 from selfocc_ros.ros.spin import ArgumentError, ask_to_end, init, shut_down, turn_until_signal
-from selfocc_ros.ros.status import STALE_S, Complaints, Status
+from selfocc_ros.ros.status import Status
+from selfocc_ros.ros.time_watch import jump_sentence
 from selfocc_ros.ros.transforms import TransformListener
 from selfocc_ros.sensing.rig_source import RigSource
 
@@ -81,7 +83,7 @@ class OccupancyNode:
         for warning in self._parameters.warnings:
             self._log.warning(warning)
 
-        self._status = Status()
+        self._status = Status(limits=lambda: self._parameters.values.diagnostics)
         self._status.set_lifecycle("unconfigured")
         self._enabled = True
         self._ending = threading.Event()
@@ -149,6 +151,7 @@ class OccupancyNode:
                 ),
                 status=self._status,
                 complain=self._complain,
+                forget=outputs.forget,
             )
             pipeline.enabled = self._enabled
             self._log.info(f"the network: {self._await(pipeline.start())}")
@@ -288,8 +291,6 @@ class OccupancyNode:
     def _forget(self) -> None:
         if self._pipeline is not None:
             self._pipeline.forget()
-        if self._outputs is not None:
-            self._outputs.forget()
 
     def survive(self, error: Exception) -> None:
         """A callback failed: tell it, once per kind, and go on."""
@@ -303,15 +304,20 @@ class OccupancyNode:
         return float(self._steady.now().nanoseconds) * 1e-9
 
     def _start_afresh(self, seconds: float) -> None:
-        """Image stamps have jumped back: drop the set that waits. Synchroniser and tree notice by themselves."""
+        """Time has jumped: drop the set that waits. Synchroniser and tree notice by themselves."""
         self._forget()
-        self._log.info(f"time went back by {seconds:.1f} s (a recording that starts again?): starting afresh")
+        self._log.info(jump_sentence(seconds))
 
     def _diagnose(self) -> None:
         snapshot = self._status.snapshot()
         self._told_state = snapshot.state
         self._diagnostics.publish(
-            diagnostics(self.node.get_fully_qualified_name().strip("/"), snapshot, self.node.get_clock().now().to_msg())
+            diagnostics(
+                self.node.get_fully_qualified_name().strip("/"),
+                snapshot,
+                self.node.get_clock().now().to_msg(),
+                self._parameters.values.diagnostics,
+            )
         )
 
     def _poll(self) -> None:
@@ -330,9 +336,8 @@ class OccupancyNode:
         """The log line: every 5 s while there is something to tell, every 30 s while nothing changes."""
         snapshot = self._status.snapshot()
         for name in snapshot.stale:
-            topic = snapshot.cameras[name].image_topic
             self._complain(
-                (name, "stale"), f"camera '{name}': no image on {topic} for {STALE_S:g} s; occupancy goes on without it"
+                (name, "stale"), f"camera '{name}': {snapshot.cameras[name].reason}; occupancy goes on without it"
             )
         line, age_s = snapshot.line(), self._now_s() - self._told_s
         patience_s = REPORT_IDLE_S if line == self._told_line else REPORT_S

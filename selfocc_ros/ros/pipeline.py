@@ -18,17 +18,21 @@ from numpy.typing import NDArray
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
-from selfocc_ros.geometry.transforms import ExtrapolationError, TransformError, TransformTree
+from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.latest import Latest
-from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.status import Status
+from selfocc_ros.ros.transform_wait import TransformWait
+from selfocc_ros.runtime.memory import free_memory, is_out_of_memory
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.sensing.gather import gather_sample
 from selfocc_ros.sensing.sync import FrameSet
 
-POLL_S = 0.005
-_NEWER = ""  # stands for every camera that lacks only a newer transform
+FAILING_SETS = 3
+"""So many failures of the network in a row are an error."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 
 
 class PredictionLike(Protocol):
@@ -88,6 +92,7 @@ class Pipeline:
         parameters: asked anew for each set, since some may change.
         publish: takes a prediction of a sample out into the world; returns the seconds that each output took.
         status, complain: told what happens and what goes wrong.
+        forget: called on the working thread, between two sets, when what was published before is of another time.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class Pipeline:
         publish: Callable[[Any, RigSample], Mapping[str, float]],
         status: Status,
         complain: Complaints,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._models = models
@@ -107,10 +113,14 @@ class Pipeline:
         self._publish = publish
         self._status = status
         self._complain = complain
-        self._newest: Latest[tuple[float, FrameSet[CameraFrame]]] = Latest()
-        self._hopeless: set[str] = set()
+        self._forget = forget
+        self._newest: Latest[tuple[float, int, FrameSet[CameraFrame]]] = Latest()
+        self._era = self._known_era = 0  # counts the jumps of time: what was asked of us, and what has been done
+        self._failures = 0
+        self._rest_until_s = 0.0
         self._enabled = True
         self._stop = threading.Event()
+        self._transforms = TransformWait(tree, self._stop)
         self._thread = threading.Thread(target=self._run, name="selfocc-pipeline", daemon=True)
         self._predictor: PredictorLike | None = None
         self._swap_lock = threading.Lock()
@@ -178,14 +188,21 @@ class Pipeline:
         """Sets that became complete, oldest first: the newest is worked on next, unless a newer one comes."""
         if not self._enabled:
             return
-        self._status.set_formed(dropped=len(sets) - 1)
-        if self._newest.put((time.monotonic(), sets[-1])):
+        newest = sets[-1]
+        skews_ms = {name: (frame.stamp_ns - newest.stamp_ns) * 1e-6 for name, frame in newest.items.items()}
+        self._status.set_formed(dropped=len(sets) - 1, skews_ms=skews_ms)
+        if self._newest.put((time.monotonic(), self._era, newest)):
             self._status.replaced()
 
     def forget(self) -> None:
-        """Drop the set that waits (time has jumped)."""
-        self._newest.clear()
-        self._hopeless.clear()
+        """Time has jumped: the set that waits is dropped, and after the one in hand all that belongs to the old time.
+
+        What the network works on is still published: in a loop that is shorter than that takes, nothing ever would.
+        """
+        self._era += 1
+        if self._newest.clear():
+            self._status.replaced()
+        self._newest.poke()
 
     def _load_next(self, load: Callable[[], PredictorLike], future: Future[str]) -> None:
         problem = ""
@@ -228,28 +245,52 @@ class Pipeline:
     def _run(self) -> None:
         while self._predictor is None and not self._stop.is_set():
             self._newest.await_poke()
-            self._adopt_next()
+            self._between_sets()
         while self._predictor is not None and not self._stop.is_set():
+            self._rest()
             item = self._newest.take()
-            self._adopt_next()
+            self._between_sets()
             if item is None:
                 continue
-            formed_s, frames = item
+            formed_s, era, frames = item
             try:
-                self._work(self._predictor, frames, formed_s)
+                self._work(self._predictor, frames, formed_s, era)
             except SelfOccError as error:
                 self._skip(type(error), str(error))
             except Exception as error:  # noqa: BLE001  a bad frame must not end a live node; told once per kind
                 self._skip(type(error), f"{type(error).__name__}: {error}")
 
+    def _rest(self) -> None:
+        """Wait until the next set may be taken; meanwhile a newer one takes its place."""
+        while not self._stop.is_set() and (left_s := self._rest_until_s - time.monotonic()) > 0.0:
+            self._newest.await_poke(left_s)
+            self._between_sets()
+
+    def _between_sets(self) -> None:
+        self._adopt_next()
+        era = self._era
+        if era == self._known_era:
+            return
+        self._known_era = era
+        self._transforms.forget()
+        try:
+            self._forget()
+        except Exception as error:  # noqa: BLE001  it must not end a live node
+            self._complain(("forget", type(error)), f"what belongs to another time stays: {error!r}")
+
     def _skip(self, key: object, reason: str) -> None:
         self._status.skipped(reason)
         self._complain(("skip", key), f"a set of images was skipped: {reason}")
 
-    def _work(self, predictor: PredictorLike, frames: FrameSet[CameraFrame], formed_s: float) -> None:
+    def _work(self, predictor: PredictorLike, frames: FrameSet[CameraFrame], formed_s: float, era: int) -> None:
         parameters = self._parameters()
         taken_s = time.monotonic()
-        self._await_transforms(frames, parameters)
+        if parameters.max_rate > 0.0:
+            self._rest_until_s = taken_s + 1.0 / parameters.max_rate
+        unmoved = self._transforms.wait(frames, parameters, abandon=lambda: era != self._era)
+        if era != self._era:
+            self._status.replaced()
+            return
         models = self._models()
         sample = gather_sample(
             frames,
@@ -258,18 +299,16 @@ class Pipeline:
             self._tree,
             parameters.base_frame,
             parameters.fixed_frame,
+            unmoved,
         )
-        # What is wrong with a camera's calibration is told where CameraInfo comes in.
-        problems = {name: text for name, text in sample.problems.items() if name in models or name not in frames.items}
-        for name in frames.items:
-            self._status.problem(name, "geometry", problems.get(name, ""))
-        for name, problem in problems.items():
-            self._complain((name, "geometry"), problem)
+        self._tell_geometry(frames, models, sample, parameters.fixed_frame)
         if not sample.frames:
             self._skip("empty", f"none of its cameras can be used: {'; '.join(sample.problems.values())}")
             return
         gathered_s = time.monotonic()
-        prediction = predictor.predict(sample)
+        prediction = self._predict(predictor, sample)
+        if prediction is None:
+            return
         predicted_s = time.monotonic()
         for frame in sample.frames:
             problem = prediction.failed.get(frame.camera, "")
@@ -282,27 +321,42 @@ class Pipeline:
         stages |= {"publish": done_s - predicted_s, **{f"publish.{name}": s for name, s in outputs_s.items()}}
         self._status.published({**stages, "total": done_s - formed_s})
 
-    def _await_transforms(self, frames: FrameSet[CameraFrame], parameters: NodeParameters) -> None:
-        """Wait until the transforms reach all images, at most `tf_wait`.
+    def _tell_geometry(
+        self, frames: FrameSet[CameraFrame], models: Mapping[str, CameraModel], sample: RigSample, fixed_frame: str
+    ) -> None:
+        # What is wrong with a camera's calibration is told where CameraInfo comes in.
+        problems = {name: text for name, text in sample.problems.items() if name in models or name not in frames.items}
+        for name in frames.items:
+            self._status.problem(name, "geometry", problems.get(name, ""))
+        self._status.trouble("motion", problems.get(fixed_frame, ""))
+        for name, problem in problems.items():
+            self._complain((name, "geometry"), problem)
 
-        Transforms usually come a little later than the images that they belong to, so a lookup that fails is not the
-        end. A camera for which waiting once did not help, because nobody publishes its transform, is not waited for
-        again, unless all that it lacks is a newer transform, or time has jumped back.
+    def _predict(self, predictor: PredictorLike, sample: RigSample) -> Any | None:
+        """The prediction, or None where the network failed; then the next set has to wait, longer each time.
+
+        A sample that cannot be used (SelfOccError) is no failure of the network.
         """
-        deadline = time.monotonic() + parameters.tf_wait
-        while not self._stop.is_set():
-            late: set[str] = set()
-            for name, frame in frames.items.items():
-                try:
-                    self._tree.lookup_between(
-                        parameters.base_frame, frames.stamp_ns, frame.frame_id, frame.stamp_ns, parameters.fixed_frame
-                    )
-                    self._hopeless.discard(name)
-                except TransformError as error:
-                    late.add(_NEWER if isinstance(error, ExtrapolationError) and error.future else name)
-            if not late - self._hopeless:
-                return
-            if time.monotonic() >= deadline:
-                self._hopeless |= late - {_NEWER}
-                return
-            self._stop.wait(POLL_S)
+        try:
+            prediction = predictor.predict(sample)
+        except SelfOccError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a network raises must not end a live node
+            kind, sentence, memory = type(error), f"{type(error).__name__}: {error}", is_out_of_memory(error)
+        else:
+            self._failures = 0
+            self._status.network_fault("")
+            return prediction
+        # Only now: until the exception is gone, its traceback holds all that the network had allocated.
+        if memory:
+            free_memory()
+            sentence = f"the device is out of memory ({sentence}); caches were freed"
+        self._failures += 1
+        if self._failures >= FAILING_SETS:
+            pause_s = min(FIRST_PAUSE_S * 2.0 ** min(self._failures - FAILING_SETS, 16), LONGEST_PAUSE_S)
+            self._rest_until_s = time.monotonic() + pause_s
+            self._status.network_fault(
+                f"the network failed {self._failures} times in a row, the next try is in {pause_s:.1f} s: {sentence}"
+            )
+        self._skip(kind, sentence)
+        return None

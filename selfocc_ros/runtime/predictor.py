@@ -130,6 +130,14 @@ class Predictor:
         Raises:
             DecodeError: if none of its images can be used; single bad images are left out and named in ``failed``.
         """
+        try:
+            return self._predict(sample)
+        except (RuntimeError, MemoryError):
+            # The device may be out of memory, and is then helped by holding less.
+            self._fingerprint, self._cache, self._sight = "", None, None
+            raise
+
+    def _predict(self, sample: RigSample) -> Prediction:
         clock = _Stopwatch(self.device)
         size = self.config.input
         network_input = preprocess(sample, input_of(self.config))

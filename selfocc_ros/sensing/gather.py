@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.rig import CameraRig
@@ -27,6 +28,7 @@ def gather_sample(
     tree: TransformTree,
     base_frame: str,
     fixed_frame: str,
+    unmoved: str = "",
 ) -> RigSample:
     """Look up each camera at its own stamp, in the base frame at the reference stamp, through the fixed frame.
 
@@ -35,7 +37,7 @@ def gather_sample(
 
     Where the fixed frame is unknown, or not connected to the base (no odometry), cameras are taken as mounted at
     their own stamps, which is right for a vehicle at rest; `problems[fixed_frame]` says so. Odometry that merely has
-    not arrived for these stamps yet is no such case: then the cameras are left out.
+    not arrived for these stamps yet is no such case: then the cameras are left out, unless the caller knows better.
 
     Args:
         frame_set: what the synchroniser gave out.
@@ -44,9 +46,11 @@ def gather_sample(
         tree: the transforms.
         base_frame: frame of the result, usually base_link.
         fixed_frame: a frame that does not move with the vehicle, usually odom.
+        unmoved: why odometry for these stamps is not to be expected any more; cameras are then taken as mounted, at
+            their own stamps or else where they were last.
     """
     problems: dict[str, str] = {}
-    still = _fixed_problem(tree, base_frame, fixed_frame, frame_set.stamp_ns)
+    still = unmoved or _fixed_problem(tree, base_frame, fixed_frame, frame_set.stamp_ns)
     if still is not None:
         problems[fixed_frame] = f"{still}; motion between the cameras' stamps is not accounted for"
     names: list[str] = []
@@ -63,7 +67,7 @@ def gather_sample(
             if still is None:
                 pose = tree.lookup_between(base_frame, frame_set.stamp_ns, frame_id, frame.stamp_ns, fixed_frame)
             else:
-                pose = tree.lookup(base_frame, frame_id, frame.stamp_ns)
+                pose = _mounted(tree, base_frame, frame_id, frame.stamp_ns, last_known=bool(unmoved))
         except TransformError as error:
             problems[name] = f"camera '{name}': {error}"
             continue
@@ -77,6 +81,18 @@ def gather_sample(
     frames = tuple(frame_set.items[name] for name in names)
     left_out = tuple(name for name in frame_set.items if name not in names)
     return RigSample(frame_set.stamp_ns, rig, frames, (*frame_set.missing, *left_out), problems)
+
+
+def _mounted(
+    tree: TransformTree, base_frame: str, frame_id: str, stamp_ns: int, *, last_known: bool
+) -> NDArray[np.float64]:
+    """Where a camera sits on the vehicle."""
+    try:
+        return tree.lookup(base_frame, frame_id, stamp_ns)
+    except ExtrapolationError:
+        if not last_known:
+            raise
+        return tree.lookup(base_frame, frame_id)
 
 
 def _fixed_problem(tree: TransformTree, base_frame: str, fixed_frame: str, stamp_ns: int) -> str | None:

@@ -16,8 +16,9 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.pipeline import Pipeline
-from selfocc_ros.ros.status import Complaints, Status
+from selfocc_ros.ros.status import Status
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 from selfocc_ros.sensing.sync import FrameSet
 
@@ -52,6 +53,7 @@ class Bench:
         self.told: list[str] = []
         self.samples: list[RigSample] = []
         self.published: list[int] = []
+        self.forgotten: list[int] = []  # after how many were published
         self.status = Status()
         self.status.set_cameras({"front": ("/front/image", "/front/info"), "left": ("/left/image", "/left/info")})
         self.load: Callable[[], Any] = lambda: a_predictor(lambda sample: self.predict(sample), "the first")
@@ -64,6 +66,7 @@ class Bench:
             publish=self.publish,
             status=self.status,
             complain=Complaints(self.told.append),
+            forget=lambda: self.forgotten.append(len(self.published)),
         )
 
     def publish(self, _: Any, sample: RigSample) -> dict[str, float]:
@@ -222,8 +225,104 @@ def test_a_jump_in_time_drops_the_set_that_waits(bench: Bench):
     bench.pipeline.forget()
     go_on.set()
     wait_for(lambda: bench.published == [800])
+    wait_for(lambda: bench.forgotten == [1])
     bench.pipeline.offer([a_set(50)])
     wait_for(lambda: bench.published == [800, 50])
+    assert bench.status.snapshot().dropped == 1
+
+
+def test_a_jump_in_time_ends_the_wait_for_transforms_of_the_old_time(bench: Bench):
+    bench.odometry(0, 1000)
+    bench.pipeline.start().result(30.0)
+    begin = time.monotonic()
+    bench.pipeline.offer([a_set(1001)])
+    while bench.status.snapshot().dropped == 0:  # however often it takes until the wait has begun
+        bench.pipeline.forget()
+        time.sleep(0.01)
+        assert time.monotonic() < begin + 30.0
+    bench.pipeline.offer([a_set(500)])
+    wait_for(lambda: bench.published == [500])
+    assert not [text for text in bench.told if "skipped" in text]
+
+
+@pytest.mark.fault
+def test_odometry_that_stops_is_done_without_from_the_third_set_on(bench: Bench):
+    bench.parameters = NodeParameters(tf_wait=0.02)
+    bench.odometry(0, 100)
+    bench.pipeline.start().result(30.0)
+    for stamp in (1000, 1100):
+        bench.pipeline.offer([a_set(stamp)])
+        wait_for(lambda stamp=stamp: bench.status.snapshot().skipped == (stamp - 900) // 100)
+    bench.pipeline.offer([a_set(1200)])
+    wait_for(lambda: bench.published == [1200])
+    [trouble] = [text for text in bench.status.snapshot().waiting if "after the newest one known" in text]
+    assert trouble.endswith("motion between the cameras' stamps is not accounted for")
+    bench.odometry(2000)
+    bench.pipeline.offer([a_set(1300)])
+    wait_for(lambda: bench.published == [1200, 1300])
+    assert bench.status.snapshot().waiting == ("a first message on /front/image, /front/info, /left/image, /left/info",)
+
+
+@pytest.mark.fault
+def test_a_transform_that_is_further_behind_than_the_wait_is_not_waited_for(bench: Bench):
+    bench.parameters = NodeParameters(tf_wait=5.0)
+    bench.odometry(0, 100)
+    bench.tree.set("base_link", "left_optical", 50 * MS, np.eye(4))
+    bench.pipeline.start().result(30.0)
+    bench.odometry(9_000, 15_000)
+    begin = time.monotonic()
+    for stamp in (10_000, 11_000, 12_000):
+        bench.pipeline.offer([a_set(stamp, "front", "left")])
+        wait_for(lambda stamp=stamp: bool(bench.published) and bench.published[-1] == stamp)
+    assert time.monotonic() - begin < 5.0
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's."""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("error", [OutOfMemoryError("CUDA out of memory."), MemoryError(), ValueError("boom")])
+def test_a_network_that_fails_again_and_again_is_an_error_and_tried_on(bench: Bench, error: Exception):
+    bench.odometry(0, 2_000)
+    failures = 4
+    tries: list[float] = []
+
+    def fails(sample: RigSample) -> Any:
+        tries.append(time.monotonic())
+        if len(tries) <= failures:
+            raise error
+        return bench.remember(sample)
+
+    bench.predict = fails
+    bench.pipeline.start().result(30.0)
+    for number in range(failures):
+        bench.pipeline.offer([a_set(100 * number + 100)])
+        wait_for(lambda number=number: bench.status.snapshot().skipped > number)
+    snapshot = bench.status.snapshot()
+    assert snapshot.state == "error"
+    assert snapshot.reason.startswith("the network failed 4 times in a row, the next try is in 0.2 s: ")
+    assert type(error).__name__ in snapshot.reason
+    assert ("out of memory" in snapshot.reason) == (not isinstance(error, ValueError))
+    bench.pipeline.offer([a_set(1000)])
+    wait_for(lambda: bench.published == [1000])
+    assert bench.status.snapshot().state == "running"
+    assert tries[4] - tries[3] >= 0.2
+    assert len(bench.told) == 1
+
+
+def test_the_rate_can_be_limited(bench: Bench):
+    bench.parameters = NodeParameters(max_rate=5.0)
+    bench.odometry(0, 1000)
+    bench.pipeline.start().result(30.0)
+    begin = time.monotonic()
+    bench.pipeline.offer([a_set(100)])
+    wait_for(lambda: bench.published == [100])
+    for stamp in (200, 300, 400):
+        bench.pipeline.offer([a_set(stamp)])
+    wait_for(lambda: len(bench.published) == 2)
+    assert time.monotonic() - begin >= 0.2
+    assert bench.published == [100, 400]
 
 
 def test_what_each_output_took_is_told_with_the_stages(bench: Bench):

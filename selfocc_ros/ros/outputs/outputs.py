@@ -28,6 +28,7 @@ from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.outputs.clouds import free_points, occupied_points
 from selfocc_ros.ros.outputs.depth import DepthTopics
 from selfocc_ros.ros.outputs.grids import occupancy_grid, semantic_grid
@@ -36,7 +37,6 @@ from selfocc_ros.ros.outputs.moment import Moment
 from selfocc_ros.ros.outputs.sdf_slice import sdf_slice, sdf_slice_points
 from selfocc_ros.ros.outputs.voxel_markers import VoxelMarkers
 from selfocc_ros.ros.pipeline import PredictionLike, PredictorLike
-from selfocc_ros.ros.status import Complaints
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.viz.scene_files import write_scene
 
