@@ -64,7 +64,7 @@ def alarms(snapshot: Snapshot, limits: DiagnosticsParameters) -> list[tuple[byte
 def _node_entry(node: str, snapshot: Snapshot, limits: DiagnosticsParameters) -> DiagnosticStatus:
     values = {
         "state": snapshot.state,
-        "reason": snapshot.reason,
+        "reason": snapshot.reason or (snapshot.last_jump if snapshot.jumped else ""),
         "model": snapshot.model,
         "image_topics": ",".join(camera.image_topic for camera in snapshot.cameras.values()),
         "rate_hz": f"{snapshot.rate_hz:.2f}",
@@ -78,7 +78,7 @@ def _node_entry(node: str, snapshot: Snapshot, limits: DiagnosticsParameters) ->
         **{f"latency_ms.{stage}": f"{ms:.1f}" for stage, ms in snapshot.latency_ms.items()},
     }
     level = _LEVELS.get(snapshot.state, WARN)
-    if snapshot.state == "running" and (snapshot.waiting or snapshot.reason):
+    if snapshot.state == "running" and (snapshot.waiting or snapshot.reason or snapshot.jumped):
         level = WARN
     exceeded = alarms(snapshot, limits)
     text = " | ".join([snapshot.line(), *(sentence for _, sentence in exceeded)])

@@ -336,8 +336,9 @@ class OccupancyNode:
         """The log line: every 5 s while there is something to tell, every 30 s while nothing changes."""
         snapshot = self._status.snapshot()
         for name in snapshot.stale:
+            topic, age_s = snapshot.cameras[name].image_topic, self._parameters.values.diagnostics.warn_age
             self._complain(
-                (name, "stale"), f"camera '{name}': {snapshot.cameras[name].reason}; occupancy goes on without it"
+                (name, "stale"), f"camera '{name}': no image on {topic} for {age_s:g} s; occupancy goes on without it"
             )
         line, age_s = snapshot.line(), self._now_s() - self._told_s
         patience_s = REPORT_IDLE_S if line == self._told_line else REPORT_S

@@ -38,6 +38,7 @@ class Snapshot:
         model: the network in use.
         jumps: how often time has jumped.
         last_jump: how it did the last time.
+        jumped: it has done so just now.
     """
 
     state: str
@@ -56,6 +57,7 @@ class Snapshot:
     model: str = ""
     jumps: int = 0
     last_jump: str = ""
+    jumped: bool = False
 
     def line(self) -> str:
         """One line for the log."""
@@ -253,6 +255,7 @@ class Status:
                 model=self._description,
                 jumps=self._jumps,
                 last_jump=self._last_jump,
+                jumped=now - self._jumped_s < WINDOW_S,
             )
 
     def _lacks(self, stale: tuple[str, ...]) -> list[str]:
@@ -287,9 +290,8 @@ class Status:
             return "error", self._fault
         if not self._cameras:
             return "discovering", "cameras"
-        jump = self._last_jump if now - self._jumped_s < WINDOW_S else ""
         if running:
-            return "running", self._skipped or jump
+            return "running", self._skipped
         if now - self._arrived_s < WINDOW_S:
-            return "waiting", self._skipped or jump or "no set of images is complete yet"
+            return "waiting", self._skipped or "no set of images is complete yet"
         return "ready", ""

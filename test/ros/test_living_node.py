@@ -114,7 +114,10 @@ def test_diagnostics_tell_the_state_and_each_camera(living: Living):
     front = {pair.key: pair.value for pair in entries["selfocc: camera front"].values}
     assert (front["images"], front["calibrated"]) == ("8", "True")
     assert float(front["age_s"]) > 0.0
-    assert entries["selfocc: state"].level == DiagnosticStatus.OK
+    assert front["state"] == ("ok" if float(front["age_s"]) <= 2.0 else "stale")
+    # The drive is over: after a while, nothing is heard of any camera, which a vehicle has to know.
+    living.until(lambda: heard[-1].status[0].level == DiagnosticStatus.WARN, "a warning of the silence")
+    assert "no camera has sent an image for " in heard[-1].status[0].message
 
 
 def test_parameters_are_described_set_and_checked_over_services(living: Living):

@@ -178,7 +178,7 @@ def test_a_silent_camera_is_a_warning_and_then_an_error(status: Status, clock: F
     [
         (
             {"warn_latency": 0.04},
-            "it takes from a set to publishing, more than diagnostics.warn_latency (0.04 s)",
+            "from a set to publishing, more than diagnostics.warn_latency (0.04 s)",
         ),
         ({"error_latency": 0.04}, "more than diagnostics.error_latency (0.04 s)"),
         ({"min_rate": 20.0}, "occupancy goes out at 10.0 Hz, less than diagnostics.min_rate (20 Hz)"),
