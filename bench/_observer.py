@@ -21,6 +21,7 @@ from selfocc_ros.ros import qos
 from selfocc_ros.ros.domain import environment
 from selfocc_ros.ros.session import NODE
 
+ANSWER_S = 30.0
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -76,6 +77,27 @@ class Observer:
         """The values of each camera, by its name."""
         prefix = f"{NODE}: camera "
         return {name.removeprefix(prefix): values for name, values in self.entries.items() if name.startswith(prefix)}
+
+    def call(self, client: Any, request: Any) -> tuple[Any, float]:
+        """The answer of a service, and the milliseconds from the call to it.
+
+        Raises:
+            BenchError: no answer comes.
+        """
+        answered = threading.Event()
+        begin = time.perf_counter()
+        end = begin
+
+        def done(_: Any) -> None:
+            nonlocal end
+            end = time.perf_counter()
+            answered.set()
+
+        future = client.call_async(request)
+        future.add_done_callback(done)
+        if not answered.wait(ANSWER_S):
+            raise BenchError(f"{client.srv_name} does not answer within {ANSWER_S:g} s")
+        return future.result(), 1e3 * (end - begin)
 
     def _diagnostics(self, message: Any) -> None:
         entries = {entry.name: {pair.key: pair.value for pair in entry.values} for entry in message.status}

@@ -63,12 +63,19 @@ def usage(pid: int) -> dict[str, float]:
     }
 
 
-def summary(samples: Sequence[Mapping[str, float]], result: SessionResult) -> dict[str, Any]:
-    """The figures that count."""
+def trend(samples: Sequence[Mapping[str, float]], window: int = WINDOW) -> dict[str, float]:
+    """What memory, files and threads tend to, from samples of the whole time.
+
+    Raises:
+        SelfOccError: they are too few.
+    """
     half = samples[len(samples) // 2 :]
-    settled = [min(half[i : i + WINDOW], key=lambda s: s["rss_mb"]) for i in range(0, len(half), WINDOW)]
+    settled = [
+        {"t_s": part[0]["t_s"], **{key: min(s[key] for s in part) for key in ("rss_mb", "files", "threads")}}
+        for part in (half[i : i + window] for i in range(0, len(half), window))
+    ]
     if len(settled) < 2:
-        raise SelfOccError("too little was measured to tell a trend: ask for more --seconds")
+        raise SelfOccError("too little was measured to tell a trend: ask for a longer time")
     line = statistics.linear_regression([s["t_s"] / 60 for s in settled], [s["rss_mb"] for s in settled])
     return {
         "seconds": samples[-1]["t_s"] - samples[0]["t_s"],
@@ -78,7 +85,15 @@ def summary(samples: Sequence[Mapping[str, float]], result: SessionResult) -> di
         "growth_mb_per_minute": line.slope,
         "files_half": settled[0]["files"],
         "files_end": settled[-1]["files"],
+        "threads_half": settled[0]["threads"],
         "threads_end": settled[-1]["threads"],
+    }
+
+
+def summary(samples: Sequence[Mapping[str, float]], result: SessionResult) -> dict[str, Any]:
+    """The figures that count."""
+    return {
+        **trend(samples),
         "frames_in": result.frames_in,
         "frames_out": result.frames_out,
         "rate_hz": result.rate_hz,

@@ -17,7 +17,6 @@ import argparse
 import itertools
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +39,6 @@ from selfocc_ros.ros.processes import Processes
 from selfocc_ros.ros.session import NODE, NODE_COMMAND
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TORCH_NUM_THREADS": "1"}
-ANSWER_S = 30.0
 PAUSE_S = 0.01
 
 _BAND = Parameter("height_band", value=[0.3, 2.0]).to_parameter_msg()
@@ -86,27 +84,6 @@ class Pace:
             self.lags_ms.append(lag_ms)
 
 
-def call(client: Any, request: Any) -> float:
-    """Milliseconds from the call to the answer.
-
-    Raises:
-        BenchError: no answer comes.
-    """
-    answered = threading.Event()
-    begin = time.perf_counter()
-    end = begin
-
-    def done(_: Any) -> None:
-        nonlocal end
-        end = time.perf_counter()
-        answered.set()
-
-    client.call_async(request).add_done_callback(done)
-    if not answered.wait(ANSWER_S):
-        raise BenchError(f"{client.srv_name} does not answer within {ANSWER_S:g} s")
-    return 1e3 * (end - begin)
-
-
 def measure(bag: Path, checkpoint: str, calls: int, folder: Path) -> dict[str, Any]:
     """The figures; `bag` is played in a loop as long as it takes.
 
@@ -144,7 +121,7 @@ def measure(bag: Path, checkpoint: str, calls: int, folder: Path) -> dict[str, A
         times: dict[str, list[float]] = {name: [] for name in clients}
         for _ in range(calls):
             for name, client in clients.items():
-                times[name].append(call(client, SERVICES[name][1]()))
+                times[name].append(observer.call(client, SERVICES[name][1]())[1])
                 time.sleep(PAUSE_S)
         elapsed_s = time.monotonic() - begin_s
         diagnosed = pace.diagnostics_s[heard - 1 :]

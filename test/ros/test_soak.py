@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The soak in short: every fault once or twice, nothing stale, nothing leaked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
+
+SOAK = Path(__file__).parents[2] / "bench" / "soak.py"
+FAULTS = 13
+
+
+def test_faults_one_after_the_other_leave_nothing_behind(tmp_path: Path):
+    figures_file = tmp_path / "soak.json"
+    # Twenty seconds of faults; what a fault leaves stale is what is looked for, not how long it took.
+    command = [sys.executable, str(SOAK), "--minutes", "0.33", "--period", "1.5", "--seed", "3", "--json"]
+    done = subprocess.run([*command, str(figures_file)], capture_output=True, text=True, timeout=300, check=False)
+    assert figures_file.exists(), done.stdout + done.stderr
+    figures = json.loads(figures_file.read_text())
+    assert figures["stale"] == {}, done.stdout
+    assert figures["exceptions"] == []
+    assert figures["repeated"] == 0
+    assert figures["node_exit"] == 0
+    assert len(figures["faults"]) == FAULTS
+    assert figures["files_end"] <= figures["files_half"] + 8  # shared memory of the last player may still be held
+    assert figures["threads_end"] <= figures["threads_half"] + 4
+    assert done.returncode == 0
