@@ -165,7 +165,8 @@ def _grow(low: FloatArray, start: tuple[int, int], height: float, step: float) -
 
 def _around(values: FloatArray) -> FloatArray:
     """Sum over each tile and its eight neighbours."""
-    padded = np.pad(values, 1)
+    padded = np.zeros((values.shape[0] + 2, values.shape[1] + 2))  # np.pad takes six times as long
+    padded[1:-1, 1:-1] = values
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
 

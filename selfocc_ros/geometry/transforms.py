@@ -50,6 +50,7 @@ class ExtrapolationError(TransformError):
 
 
 _GAP_PERIODS = 5.0
+_RECENT = 64  # interpolated poses that are kept: a set of images asks for the same few stamps over and over
 _RETURNS = 10  # several nodes may send one transform, each with a delay of its own and several at a time
 
 
@@ -60,6 +61,7 @@ class _History:
         self.stamps: list[int] = []
         self.parents: list[str] = []
         self.poses: list[FloatArray] = []
+        self._between: dict[int, FloatArray] = {}
 
     def insert(self, stamp_ns: int, parent: str, pose: FloatArray, history_ns: int) -> None:
         if self.stamps and stamp_ns < self.stamps[-1] - history_ns:
@@ -67,6 +69,8 @@ class _History:
         at = bisect_left(self.stamps, stamp_ns)
         if at < len(self.stamps) and self.stamps[at] == stamp_ns:
             return  # as in tf2, the first transform for a stamp stays
+        if at < len(self.stamps):
+            self._between.clear()
         self.stamps.insert(at, stamp_ns)
         self.parents.insert(at, parent)
         self.poses.insert(at, pose)
@@ -102,9 +106,13 @@ class _History:
         before = after - 1
         if self.parents[before] != self.parents[after]:
             return self.parents[before], self.poses[before]  # hung elsewhere in between: tf2 keeps the earlier one
-        span = self.stamps[after] - self.stamps[before]
-        alpha = (stamp_ns - self.stamps[before]) / span
-        return self.parents[before], interpolate(self.poses[before], self.poses[after], alpha)
+        if stamp_ns not in self._between:
+            if len(self._between) >= _RECENT:
+                self._between.clear()
+            span = self.stamps[after] - self.stamps[before]
+            alpha = (stamp_ns - self.stamps[before]) / span
+            self._between[stamp_ns] = interpolate(self.poses[before], self.poses[after], alpha)
+        return self.parents[before], self._between[stamp_ns]
 
 
 class TransformTree:
