@@ -24,13 +24,14 @@ OUTPUTS = {"/selfocc/occupancy_grid", "/selfocc/occupied_points"}
 
 
 @pytest.fixture(scope="module")
-def node(make_bag: Any, fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
-    folder = tmp_path_factory.mktemp("lifecycle")
-    bag = make_bag(folder / "bag", seconds=4.0)
-    with live_node(folder, fake_command, "use_sim_time:=true", "tf_wait:=2.0", "autostart:=false") as out:
-        out.processes.start_module(
-            "player", "selfocc_ros.ros.bag_player", str(bag), "--loop", "--wait-for-node", "selfocc"
-        )
+def bag(make_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bag(tmp_path_factory.mktemp("lifecycle") / "bag", seconds=4.0)
+
+
+@pytest.fixture(scope="module")
+def node(fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    parameters = ("use_sim_time:=true", "tf_wait:=2.0", "autostart:=false")
+    with live_node(tmp_path_factory.mktemp("lifecycle"), fake_command, *parameters) as out:
         yield out
 
 
@@ -84,9 +85,12 @@ def test_while_the_network_loads_the_node_answers(node: LiveNode, tmp_path: Path
     node.until(lambda: node.publishes() >= OUTPUTS, "the outputs")
 
 
-def test_active_it_subscribes_and_publishes(node: LiveNode):
+def test_active_it_subscribes_and_publishes(node: LiveNode, bag: Path):
     assert node.change(ACTIVATE)
     assert node.lifecycle() == "active"
+    node.processes.start_module(
+        "player", "selfocc_ros.ros.bag_player", str(bag), "--loop", "--wait-for-node", "selfocc"
+    )
     node.await_state("running")
     node.until(lambda: node.subscribes() >= TOPICS | TRANSFORMS, "subscriptions")
     node.await_published()

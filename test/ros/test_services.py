@@ -85,6 +85,24 @@ def test_disabled_it_rests_and_enabled_it_goes_on(node: LiveNode):
     assert node.await_state("running")
 
 
+def test_a_scene_is_saved_where_the_parameter_says(node: LiveNode, tmp_path: Path):
+    assert node.set(save_directory=str(tmp_path / "scenes")).successful
+    node.await_published(1)
+    answer = trigger(node, "save_scene")
+    assert answer.success, answer.message
+    assert {file.suffix for file in (tmp_path / "scenes").iterdir()} == {".ply", ".npz"}
+    assert str(tmp_path / "scenes") in answer.message
+
+
+@pytest.mark.fault
+def test_a_folder_that_cannot_be_made_is_told(node: LiveNode, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    assert node.set(save_directory=str(tmp_path / "file")).successful
+    answer = trigger(node, "save_scene")
+    assert not answer.success
+    assert str(tmp_path / "file") in answer.message
+
+
 @pytest.mark.fault
 def test_unconfigured_they_say_what_is_missing(node: LiveNode):
     assert node.set(checkpoint="").successful
