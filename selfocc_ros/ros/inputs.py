@@ -82,7 +82,7 @@ class CameraInputs:
         self._synchronizer: RigSynchronizer[CameraFrame] | None = None
         self._newest_ns = 0
         self._idle_s = 0.0
-        self._times = TimeWatch(parameters.stamp)
+        self._times = TimeWatch(self._source.parameters.stamp)
 
     @property
     def cameras(self) -> Cameras:

@@ -3,64 +3,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from input_bench import InputBench, compressed_image, input_bench
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
-from selfocc_ros.node_parameters import NodeParameters
-from selfocc_ros.ros import qos
-from selfocc_ros.ros.complaints import Complaints
-from selfocc_ros.ros.inputs import CameraInputs
-from selfocc_ros.ros.status import Status
-
 MS = 1_000_000
-
-
-class Bench:
-    """CameraInputs of one node, fed by another."""
-
-    def __init__(self, context: rclpy.Context) -> None:
-        self.listener, self.camera = Node("listener", context=context), Node("camera", context=context)
-        self.executor = SingleThreadedExecutor(context=context)
-        self.executor.add_node(self.listener)
-        self.executor.add_node(self.camera)
-        self.sets: list[Any] = []
-        self.jumps: list[float] = []
-        self.told: list[str] = []
-        self.status = Status()
-        self.inputs = CameraInputs(
-            self.listener,
-            NodeParameters(),
-            self.status,
-            Complaints(self.told.append),
-            self.sets.extend,
-            self.jumps.append,
-        )
-
-    def until(self, condition: Callable[[], Any], what: str, work: Callable[[], Any] = lambda: None) -> None:
-        deadline = time.monotonic() + 30.0
-        while not condition():
-            assert time.monotonic() < deadline, what
-            work()
-            self.inputs.look(time.monotonic())
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def publisher(self, kind: Any, topic: str, **options: bool) -> Any:
-        return self.camera.create_publisher(kind, topic, qos.profile(5, **options))
-
-
-def image(stamp_ns: int) -> CompressedImage:
-    message = CompressedImage(format="jpeg", data=b"\xff\xd8\xff\xe0")
-    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
-    message.header.frame_id = "front_optical"
-    return message
 
 
 def calibration(focal: float) -> CameraInfo:
@@ -70,17 +20,12 @@ def calibration(focal: float) -> CameraInfo:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    out = Bench(context)
-    yield out
-    out.listener.destroy_node()
-    out.camera.destroy_node()
-    context.shutdown()
+def bench() -> Iterator[InputBench]:
+    with input_bench() as out:
+        yield out
 
 
-def test_a_latched_calibration_is_heard_and_a_new_one_is_taken_over(bench: Bench):
+def test_a_latched_calibration_is_heard_and_a_new_one_is_taken_over(bench: InputBench):
     bench.publisher(CompressedImage, "/front/image/compressed")
     info = bench.publisher(CameraInfo, "/front/camera_info", latched=True)
     info.publish(calibration(50.0))  # once, long before anybody listens
@@ -94,19 +39,19 @@ def test_a_latched_calibration_is_heard_and_a_new_one_is_taken_over(bench: Bench
     assert bench.told[0].startswith("camera 'front' is left out: /front/camera_info: ")
 
 
-def test_a_publisher_of_another_reliability_is_told_and_followed(bench: Bench):
+def test_a_publisher_of_another_reliability_is_told_and_followed(bench: InputBench):
     reliable = bench.publisher(CompressedImage, "/front/image/compressed")
     bench.publisher(CameraInfo, "/front/camera_info")
     bench.until(reliable.get_subscription_count, "the subscription")
     best_effort = bench.publisher(CompressedImage, "/front/image/compressed", reliable=False)
     bench.until(best_effort.get_subscription_count, "a subscription that matches both")
     stamps = iter(range(1_000 * MS, 10**15, 100 * MS))
-    bench.until(lambda: bench.sets, "an image", lambda: best_effort.publish(image(next(stamps))))
+    bench.until(lambda: bench.sets, "an image", lambda: best_effort.publish(compressed_image(next(stamps))))
     assert bench.told == [] or "cannot match" in bench.told[0]  # it may be followed before the event comes
     assert not bench.status.snapshot().cameras["front"].problems
 
 
-def test_a_jump_back_is_reported_once_and_sets_go_on(bench: Bench):
+def test_a_jump_back_is_reported_once_and_sets_go_on(bench: InputBench):
     front = bench.publisher(CompressedImage, "/front/image/compressed")
     left = bench.publisher(CompressedImage, "/left/image/compressed")
     for name in ("front", "left"):
@@ -115,21 +60,21 @@ def test_a_jump_back_is_reported_once_and_sets_go_on(bench: Bench):
     for stamps in (range(10_000, 10_500, 100), range(5_000, 5_500, 100)):
         for stamp in stamps:
             before = len(bench.sets)
-            front.publish(image(stamp * MS))
-            left.publish(image((stamp + 10) * MS))
+            front.publish(compressed_image(stamp * MS))
+            left.publish(compressed_image((stamp + 10) * MS))
             bench.until(lambda before=before: len(bench.sets) > before, "a set", lambda: bench.inputs.poll(0.05))
     assert [s.stamp_ns // MS for s in bench.sets] == [*range(10_000, 10_500, 100), *range(5_000, 5_500, 100)]
     assert len(bench.jumps) == 1
     assert bench.jumps[0] == pytest.approx(-5.4, abs=0.02)
 
 
-def test_a_set_without_its_late_camera_goes_out_when_time_goes_on(bench: Bench):
+def test_a_set_without_its_late_camera_goes_out_when_time_goes_on(bench: InputBench):
     front = bench.publisher(CompressedImage, "/front/image/compressed")
     left = bench.publisher(CompressedImage, "/left/image/compressed")
     for name in ("front", "left"):
         bench.publisher(CameraInfo, f"/{name}/camera_info")
     bench.until(lambda: front.get_subscription_count() and left.get_subscription_count(), "subscriptions")
-    front.publish(image(1_000 * MS))
+    front.publish(compressed_image(1_000 * MS))
     bench.until(lambda: bench.status.snapshot().cameras["front"].images, "the image")
     assert bench.sets == []
     for _ in range(3):  # 0.15 s of listening: less than max_wait
@@ -141,7 +86,7 @@ def test_a_set_without_its_late_camera_goes_out_when_time_goes_on(bench: Bench):
     assert (set(late.items), late.missing) == ({"front"}, ("left",))
 
 
-def test_closing_ends_all_subscriptions(bench: Bench):
+def test_closing_ends_all_subscriptions(bench: InputBench):
     front = bench.publisher(CompressedImage, "/front/image/compressed")
     info = bench.publisher(CameraInfo, "/front/camera_info")
     bench.until(lambda: front.get_subscription_count() and info.get_subscription_count(), "subscriptions")
