@@ -24,7 +24,7 @@ from selfocc_ros.resources import roots
 SUBCOMMANDS = {
     "demo": "render or take a drive, run the node on it over DDS, score and picture what it publishes",
     "town": "render a synthetic drive with exact ground truth as a rosbag",
-    "check": "say what a recording offers and lacks for the node",
+    "check": "say what a recording or the running system offers and lacks for the node",
     "replay": "run the network on a recording without ROS",
     "info": "tell what a checkpoint holds",
     "import": "turn a checkpoint of the published SelfOcc into one of ours",

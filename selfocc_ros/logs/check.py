@@ -206,7 +206,9 @@ def _finish_camera(camera: CameraReport, stamps: _Stamps, heard: Heard, name: st
     gaps = np.diff(times[:, 0])
     if (gaps > 0).any():
         camera.rate_hz = float(1e9 / np.median(gaps[gaps > 0]))
-    camera.delay_ms = float(np.median(times[:, 1] - times[:, 0])) * 1e-6
+    stamped = times[times[:, 0] != 0]
+    if len(stamped):
+        camera.delay_ms = float(np.median(stamped[:, 1] - stamped[:, 0])) * 1e-6
     if stamps.zero:
         camera.problems.append(f"{stamps.zero} of {camera.images} header stamps are zero")
     elif (gaps < 0).any():
@@ -214,7 +216,8 @@ def _finish_camera(camera: CameraReport, stamps: _Stamps, heard: Heard, name: st
     if (gaps == 0).any() and not stamps.zero:
         camera.notes.append(f"{int((gaps == 0).sum())} header stamps are repeated")
     if not stamps.zero and abs(camera.delay_ms) > 2000:
-        camera.notes.append(f"header stamps lie {camera.delay_ms / 1e3:.1f} s before the receive times")
+        side = "before" if camera.delay_ms > 0 else "after"
+        camera.notes.append(f"header stamps lie {abs(camera.delay_ms) / 1e3:.1f} s {side} the receive times")
     if camera.rate_hz and len(gaps) and gaps.max() > 2.5e9 / camera.rate_hz:
         camera.notes.append(f"its longest gap is {gaps.max() * 1e-9:.2f} s")
     model = heard.models.get(name)
@@ -268,7 +271,7 @@ def _judge(report: CheckReport, base: str, fixed: str, motionless: Counter[str],
         )
         report.advice.append(f"{do} /tf with {fixed} -> {base}, or set fixed_frame to the frame that odometry uses")
     if any("stamps are zero" in problem for camera in report.cameras.values() for problem in camera.problems):
-        report.advice.append("the driver must fill in header.stamp: images cannot be matched without it")
+        report.advice.append("the driver must fill in header.stamp; until it does, set stamp to 'receive'")
     if any("no pose" in problem for camera in report.cameras.values() for problem in camera.problems):
         when = ", and /tf up to the time of the images"
         if not report.live:

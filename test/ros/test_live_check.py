@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`selfocc check --live` over DDS: a sound vehicle passes, and each fault is named with what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfocc_ros.cli import main
+from selfocc_ros.logs.check_report import CheckReport, render_report
+from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.ros.domain import environment, own_domain
+from selfocc_ros.ros.live_check import check_live
+from selfocc_ros.ros.processes import Processes
+
+RIG = Path(__file__).with_name("live_rig.py")
+SECONDS = 1.2
+
+Vehicle = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def vehicle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vehicle]:
+    """Starts a vehicle in a ROS domain of its own and returns the domain; all end with the module."""
+    with ExitStack() as stack:
+
+        def start(cameras: dict[str, Any], *, node: list[str] | None = None, **wrong: Any) -> int:
+            domain = stack.enter_context(own_domain())
+            folder = tmp_path_factory.mktemp("vehicle")
+            processes = stack.enter_context(Processes(folder, environment(domain)))
+            spec = json.dumps({"cameras": cameras, **wrong})
+            processes.start("rig", [sys.executable, "-u", str(RIG), spec])
+            if node:
+                processes.start("node", node)
+            return domain
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def sound(vehicle: Vehicle, fake_command: list[str]) -> int:
+    return vehicle({"front": {}, "left": {}}, node=fake_command)
+
+
+def check(domain: int, until: Callable[[CheckReport], object] = lambda report: report.cameras, **options: Any) -> Any:
+    """The report of the vehicle; again while it is only starting, or its messages are late on a busy machine."""
+    for _ in range(10):
+        report = check_live(NodeParameters().replace(options), SECONDS, domain)
+        if until(report):
+            break
+    return report
+
+
+@pytest.fixture(scope="module")
+def faulty(vehicle: Vehicle) -> CheckReport:
+    """Five cameras, each with another fault, beside a sound one."""
+    domain = vehicle(
+        {
+            "front": {},
+            "large": {"info": [128, 96]},
+            "lonely": {"info": None},
+            "loose": {"unmounted": True},
+            "mute": {"mute": True},
+            "raw": {"raw": True, "reliable": False},
+            "zero": {"zero": True},
+        }
+    )
+    return check(domain, lambda report: len(report.cameras) == 6 and report.cameras["front"].used)
+
+
+def test_a_sound_vehicle_with_a_node(sound: int) -> None:
+    report = check(sound, lambda report: report.usable_sets and "running" in str(report.nodes))
+    assert report.ok, render_report(report)
+    assert report.verdict == "The node can run on this running system."
+    front = report.cameras["front"]
+    assert (front.problems, front.size, front.lens) == ([], (64, 48), "plumb_bob")
+    assert front.offered == "reliable"
+    assert front.images >= 5
+    assert front.used >= front.images - 2
+    assert front.rate_hz == pytest.approx(10.0, rel=0.5)
+    assert abs(front.delay_ms) < 1000
+    assert report.transforms["/tf_static"] >= 1
+    assert report.transforms["/tf"] > 20
+    assert set(report.frames) >= {"odom", "base_link", "front_optical", "left_optical"}
+    assert report.advice == []
+    (said,) = report.nodes.values()
+    assert said[0].startswith("running")
+    assert "nobody subscribes" in said[-1]
+    text = render_report(report)
+    assert "node /selfocc: running" in text
+    assert "camera front: jpeg, 64x48" in text
+    json.dumps(report.to_dict())
+
+
+def test_the_command_says_the_same(sound: int, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(5):
+        status = main(["check", "--live", "--seconds", str(SECONDS), "--domain", str(sound)])
+        out = capsys.readouterr().out
+        if status == 0:
+            break
+    assert status == 0, out
+    assert out.splitlines()[-1] == "The node can run on this running system."
+
+
+def test_a_camera_of_the_parameters_that_is_not_there(sound: int) -> None:
+    report = check(sound, cameras=("front", "roof"))
+    assert not report.ok
+    assert "camera 'roof' of parameter cameras" in report.verdict
+    assert "there are: front, left" in report.verdict
+
+
+@pytest.mark.fault
+def test_fault_each_camera_is_told_what_it_lacks(faulty: CheckReport) -> None:
+    assert faulty.unused_images["/camera/lonely/image/compressed"] == "there is no /camera/lonely/camera_info beside it"
+    assert "64x48 but CameraInfo is for 128x96" in " ".join(faulty.cameras["large"].problems)
+    assert "loose_optical" in " ".join(faulty.cameras["loose"].problems)
+    assert faulty.cameras["mute"].problems == ["/camera/mute/image/compressed has no image"]
+    assert "header stamps are zero" in " ".join(faulty.cameras["zero"].problems)
+    assert "header.stamp" in " ".join(faulty.advice)
+    assert faulty.cameras["raw"].offered == "best effort"
+    assert "offer them reliably" in " ".join(faulty.cameras["raw"].notes)
+    assert faulty.cameras["front"].problems == []
+
+
+@pytest.mark.fault
+def test_fault_transforms_that_nobody_hears(vehicle: Vehicle) -> None:
+    domain = vehicle({"front": {}}, tf_reliable=False, static_latched=False)
+    report = check(domain, lambda report: report.cameras and report.cameras["front"].images)
+    assert not report.ok
+    assert "frame base_link is not in its transforms" in report.verdict
+    advice = " ".join(report.advice)
+    assert "/live_rig must offer /tf reliable; nobody hears it otherwise (offered best effort" in advice
+    assert "/live_rig must offer /tf_static reliable and transient local" in advice
+
+
+@pytest.mark.fault
+def test_fault_a_clock_of_its_own(vehicle: Vehicle) -> None:
+    domain = vehicle({"front": {"offset_s": -1000.0}})
+    report = check(domain, lambda report: report.cameras and report.cameras["front"].images and report.transforms)
+    assert not report.ok
+    assert "images are stamped 1000.0 s and transforms 0.0 s before" in " ".join(report.advice)
+    assert any("1000.0 s before the receive times" in note for note in report.cameras["front"].notes)
+
+
+@pytest.mark.fault
+def test_fault_transforms_that_come_too_late(vehicle: Vehicle) -> None:
+    domain = vehicle({"front": {}}, tf_delay_s=1.4)
+    report = check(domain, lambda report: any("raise tf_wait" in sentence for sentence in report.advice))
+    (late,) = [sentence for sentence in report.advice if "raise tf_wait" in sentence]
+    assert late.startswith("the transform odom -> base_link comes up to 1.")
+    assert "the node waits 0.5 s" in late
+    assert not report.ok
+
+
+@pytest.mark.fault
+def test_fault_nothing_is_there() -> None:
+    with own_domain() as domain:
+        report = check_live(NodeParameters(), 0.5, domain)
+    assert not report.ok
+    assert report.path == f"ROS domain {domain}"
+    assert "ROS_DOMAIN_ID" in " ".join(report.advice)
+
+
+@pytest.mark.fault
+def test_fault_arguments_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--live", str(tmp_path)]) == 2
+    assert main(["check", "--seconds", "0"]) == 2
+    assert main(["check", "--domain", "300"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert "give one of them" in said[0]
