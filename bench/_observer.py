@@ -18,6 +18,7 @@ from rclpy.node import Node
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.cdr import message_class
 from selfocc_ros.ros.domain import environment
 from selfocc_ros.ros.session import NODE
 
@@ -77,6 +78,17 @@ class Observer:
         """The values of each camera, by its name."""
         prefix = f"{NODE}: camera "
         return {name.removeprefix(prefix): values for name, values in self.entries.items() if name.startswith(prefix)}
+
+    def subscribe_to_outputs(self) -> list[str]:
+        """Subscribe to all topics of the node that there are now, which are computed only while somebody does."""
+        outputs = [
+            (topic, kinds[0])
+            for topic, kinds in self.node.get_topic_names_and_types()
+            if topic.startswith(f"/{NODE}/") and not topic.endswith("/transition_event")
+        ]
+        for topic, kind in outputs:
+            self.node.create_subscription(message_class(kind), topic, lambda _: None, qos.POINTS, raw=True)
+        return [topic for topic, _ in outputs]
 
     def call(self, client: Any, request: Any) -> tuple[Any, float]:
         """The answer of a service, and the milliseconds from the call to it.

@@ -32,8 +32,7 @@ from _faults import FAULTS, Scene
 from _observer import BenchError, Observer, until
 from _rig import RigProcess
 from memory import trend, usage
-from nav_msgs.msg import OccupancyGrid
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 
 from selfocc_ros.cli.output import write_json
 from selfocc_ros.errors import SelfOccError
@@ -41,7 +40,7 @@ from selfocc_ros.ros import qos
 from selfocc_ros.ros.cdr import header_stamp_ns
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.processes import Processes
-from selfocc_ros.ros.session import NODE, POINTS_TOPIC
+from selfocc_ros.ros.session import POINTS_TOPIC
 
 FAKE_NODE = Path(__file__).parents[1] / "test" / "ros" / "fake_node.py"
 LOOP_S = 45.0
@@ -49,9 +48,6 @@ HELD = 0.4
 STALE_S = 5.0
 LOOK_S = 0.1
 UNMEANT = re.compile(r"Traceback|a message could not be used|skipped: [A-Za-z]*(Error|Exception|Interrupt): |\[FATAL\]")
-OTHER_OUTPUTS = {
-    "occupancy_grid": OccupancyGrid, "sdf_slice": OccupancyGrid, "free_points": PointCloud2, "depth/front": Image
-}  # fmt: skip
 
 
 class Output:
@@ -62,8 +58,6 @@ class Output:
         self.last_s = time.monotonic()
         self._stamp_ns = 0
         observer.node.create_subscription(PointCloud2, POINTS_TOPIC, self._hear, qos.POINTS, raw=True)
-        for name, kind in OTHER_OUTPUTS.items():  # computed only while somebody wants them
-            observer.node.create_subscription(kind, f"/{NODE}/{name}", lambda _: None, qos.POINTS, raw=True)
 
     def _hear(self, data: bytes) -> None:
         stamp_ns = header_stamp_ns(data)
@@ -171,6 +165,7 @@ def measure(minutes: float, period_s: float, seed: int, folder: Path) -> dict[st
         watcher = Watcher(processes.pids()["node"])
         try:
             until(lambda: output.count >= 3 and scene.ready(), "the start of the node and its services")
+            observer.subscribe_to_outputs()
             watcher.start()
             soak = Soak(scene, output, processes, period_s)
             soak.run(60 * minutes)
