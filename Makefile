@@ -28,7 +28,7 @@ help:
 	@echo "             BAG=path [CHECKPOINT=file] takes a recording instead; DEMO_FLAGS=--short a shorter drive"
 	@echo "make test    all tests; PYTEST_FLAGS='test/geometry -x' some of them"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   benchmarks, minutes each; BENCH=bench/soak.py BENCH_FLAGS='--seconds 60' one of them"
+	@echo "make bench   benchmarks, minutes each; BENCH=bench/soak.py BENCH_FLAGS='--minutes 30' one of them"
 	@echo "make venv    only make .venv (the others do, where needed): PYTHON=$(PYTHON) TORCH='$(TORCH)'; venv-dev for tests"
 	@echo "make clean   remove .venv, out/ and what tools left behind"
 

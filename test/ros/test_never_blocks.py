@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
 
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.domain import environment, own_domain
@@ -36,6 +38,8 @@ REQUESTS: dict[str, tuple[Any, Any]] = {
         SetParameters.Request(parameters=[Parameter("height_band", value=[0.2, 1.9]).to_parameter_msg()]),
     ),
     "describe_parameters": (DescribeParameters, DescribeParameters.Request(names=["height_band"])),
+    "get_state": (GetState, GetState.Request()),
+    "set_enabled": (SetBool, SetBool.Request(data=True)),
 }
 
 
@@ -85,7 +89,7 @@ def working(make_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         context.shutdown()
 
 
-def test_parameters_are_answered_many_times_per_set(working: Working):
+def test_parameters_and_services_are_answered_many_times_per_set(working: Working):
     clients = {name: working.node.create_client(kind, f"/selfocc/{name}") for name, (kind, _) in REQUESTS.items()}
     for name, client in clients.items():
         working.until(client.service_is_ready, f"service {name}")
