@@ -60,6 +60,7 @@ class LocalMap:
         self._stamp_ns: int | None = None
         self._grid: VoxelGrid | None = None  # of the newest volume: another one starts a map of its own
         self._place = np.zeros(3, np.int64)  # index of the map's first voxel in a grid over the whole world
+        self._phase = np.zeros(3)  # metres: where the corner of that grid's voxel (0, 0, 0) lies
         self._odds_ZXY = np.zeros((0, 0, 0), np.float32)
         self._labels_ZXY: NDArray[np.uint8] | None = None
         self._names: tuple[str, ...] = ()
@@ -107,7 +108,7 @@ class LocalMap:
         occupied = odds > KNOWN
         state[occupied] = OCCUPIED
         cell = self._grid.cell
-        lower = self._place * cell
+        lower = self._phase + self._place * cell
         upper = lower + cell * odds.shape
         grid = VoxelGrid((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2]), odds.shape)
         classes = None
@@ -121,6 +122,8 @@ class LocalMap:
     def _begin(self, volume: OccupancyVolume) -> None:
         self.clear()
         grid = self._grid = volume.grid
+        # Voxels of a vehicle that stands level at the origin are those of the map.
+        self._phase = np.mod(np.array(grid.lower), grid.cell)
         x, y = (max(1, round(self._size_m / float(edge))) for edge in grid.cell[:2])
         z = grid.shape[2] + 2 * math.ceil(HEADROOM_M / float(grid.cell[2]))
         self._odds_ZXY = np.zeros((z, x, y), np.float32)
@@ -132,7 +135,7 @@ class LocalMap:
         """Move the map by whole cells so that the vehicle is in its middle, and the volume in that of its height."""
         z, x, y = self._odds_ZXY.shape
         middle = odom_from_base[:3, 3] + [0.0, 0.0, 0.5 * (grid.lower[2] + grid.upper[2])]
-        place = np.floor(middle / grid.cell - np.array([x, y, z]) / 2 + 0.5).astype(np.int64)
+        place = np.rint((middle - self._phase) / grid.cell - np.array([x, y, z]) / 2).astype(np.int64)
         shift = place - self._place
         if shift.any():
             by = (int(shift[2]), int(shift[0]), int(shift[1]))
@@ -146,7 +149,7 @@ class LocalMap:
         cell = grid.cell
         rotation = odom_from_base[:3, :3]
         z, x, y = self._odds_ZXY.shape
-        first = (self._place + 0.5) * cell - odom_from_base[:3, 3]
+        first = self._phase + (self._place + 0.5) * cell - odom_from_base[:3, 3]
         steps = (np.arange(n) * edge for n, edge in zip((x, y, z), cell, strict=True))
         along = [start + step for start, step in zip(first, steps, strict=True)]
         flat = np.zeros((z, x, y), np.int32)

@@ -44,7 +44,11 @@ def slice_distance(
     layer = layer_at(grid, height, ground)
     inside = (layer >= 0) & (layer < grid.shape[2])
     if not inside.any():
-        raise BandError(f"sdf_slice_height {height:g} m lies outside the voxels")
+        low, high = grid.lower[2] - float(np.max(ground)), grid.upper[2] - float(np.min(ground))
+        raise BandError(
+            f"sdf_slice_height {height:g} m lies outside the voxels, "
+            f"which reach from {low:.2f} to {high:.2f} m above the ground"
+        )
     at = np.where(inside, layer, 0)[..., None]
     state = np.where(inside, np.take_along_axis(volume.state, at, axis=2)[..., 0], UNKNOWN)
     occupied = state == OCCUPIED
