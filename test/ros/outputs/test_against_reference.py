@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind of message against a slow and plain reading of the same voxels: random volumes, origins, bands, grounds."""
+"""Every kind of message against a slow and plain reading of the same voxels, for random volumes, origins and bands."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_sdf_slice(case: Case):
     )
     layer = int((0.1 + height) / grid.cell[2])
     if layer >= grid.shape[2]:
-        with pytest.raises(BandError, match="sdf_slice_height 0.3 m lies outside the voxels"):
+        with pytest.raises(BandError, match=r"sdf_slice_height 0\.3 m lies outside the voxels"):
             _ = moment.slice
         return
     plane = volume.state[:, :, layer]
