@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from _observer import Observer
+from _observer import BenchError, Observer
 from _rig import RigProcess
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
@@ -43,11 +45,14 @@ class Scene:
         create = self.observer.node.create_client
         self._set = create(SetParameters, f"/{NODE}/set_parameters")
         self._enable = create(SetBool, f"/{NODE}/set_enabled")
+        self._change = create(ChangeState, f"/{NODE}/change_state")
         self._triggers = {name: create(Trigger, f"/{NODE}/{name}") for name in ("load_checkpoint", "reset")}
 
     def ready(self) -> bool:
         """Whether all services are there."""
-        return all(client.service_is_ready() for client in (self._set, self._enable, *self._triggers.values()))
+        return all(
+            client.service_is_ready() for client in (self._set, self._enable, self._change, *self._triggers.values())
+        )
 
     def set_parameter(self, name: str, value: Any) -> None:
         """Set one; refused or not, the node has to answer."""
@@ -58,12 +63,20 @@ class Scene:
         """Call ~/set_enabled."""
         self.observer.call(self._enable, SetBool.Request(data=enabled))
 
+    def change(self, *transitions: int) -> None:
+        """Take the node through its lifecycle.
+
+        Raises:
+            BenchError: it refuses.
+        """
+        for number in transitions:
+            answer, _ = self.observer.call(self._change, ChangeState.Request(transition=Transition(id=number)))
+            if not answer.success:
+                raise BenchError(f"the node refuses transition {number} of its lifecycle")
+
     def trigger(self, name: str) -> None:
         """Call a service without arguments."""
         self.observer.call(self._triggers[name], Trigger.Request())
-
-
-Act = Callable[[Scene], None]
 
 
 @contextmanager
@@ -124,6 +137,20 @@ def _disabled(scene: Scene) -> Iterator[None]:
     scene.enable(True)
 
 
+@contextmanager
+def _deactivated(scene: Scene) -> Iterator[None]:
+    scene.change(Transition.TRANSITION_DEACTIVATE)
+    yield
+    scene.change(Transition.TRANSITION_ACTIVATE)
+
+
+@contextmanager
+def _cleaned_up(scene: Scene) -> Iterator[None]:
+    scene.change(Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+    yield
+    scene.change(Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+
+
 FAULTS: dict[str, tuple[Callable[[Scene], Any], bool]] = {
     "a camera killed and back": (lambda scene: _camera(scene, "gone"), True),
     "a camera silent": (lambda scene: _camera(scene, "silent"), True),
@@ -138,5 +165,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], Any], bool]] = {
     "the checkpoint loaded again": (lambda scene: _triggered(scene, "load_checkpoint"), True),
     "~/reset": (lambda scene: _triggered(scene, "reset"), True),
     "disabled and enabled": (_disabled, False),
+    "deactivated and activated": (_deactivated, False),
+    "cleaned up and configured": (_cleaned_up, False),
 }
 """Each is a context: begun on entering, undone on leaving. True where the node has to go on publishing meanwhile."""
