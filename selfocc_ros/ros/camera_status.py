@@ -18,6 +18,7 @@ _STATE_OF = {
     "calibration": LEFT_OUT,
     "stamp": LEFT_OUT,
     "geometry": LEFT_OUT,
+    "encoding": FAILING,
     "image": FAILING,
 }
 

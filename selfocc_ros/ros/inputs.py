@@ -24,10 +24,12 @@ from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.complaints import Complaints
+from selfocc_ros.ros.filter_sync import FilterSynchronizer
+from selfocc_ros.ros.optional import MissingPackageError, converted, message_filters
 from selfocc_ros.ros.status import Status
 from selfocc_ros.ros.time_watch import TimeWatch, jump_sentence
 from selfocc_ros.ros.watch import Cameras, CameraWatch
-from selfocc_ros.sensing.decode import image_size
+from selfocc_ros.sensing.decode import image_size, is_readable
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, camera_from_info
 from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet, RigSynchronizer
@@ -54,6 +56,7 @@ class CameraInputs:
 
     Raises:
         ConfigError: the preset or the calibration file cannot be used.
+        MissingPackageError: message_filters are asked for and not there.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class CameraInputs:
     ) -> None:
         self._node = node
         self._source = RigSource.of(parameters)
+        if self._source.parameters.sync.policy == "message_filters":
+            message_filters()
         self._tree = tree
         self._status = status
         self._complain = complain
@@ -79,7 +84,7 @@ class CameraInputs:
         self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
         self._infos: dict[str, tuple[Any, ...]] = {}
         self._models: dict[str, CameraModel] = {}
-        self._synchronizer: RigSynchronizer[CameraFrame] | None = None
+        self._synchronizer: RigSynchronizer[CameraFrame] | FilterSynchronizer[CameraFrame] | None = None
         self._newest_ns = 0
         self._idle_s = 0.0
         self._times = TimeWatch(self._source.parameters.stamp)
@@ -128,7 +133,7 @@ class CameraInputs:
         cameras = self._watch.cameras
         self._newest_ns = 0
         self._times.forget()
-        self._synchronizer = self._source.synchronizer(cameras) if cameras else None
+        self._synchronizer = self._make_synchronizer() if cameras else None
 
     def close(self) -> None:
         """Stop listening: all subscriptions are destroyed, what was heard is forgotten."""
@@ -159,6 +164,12 @@ class CameraInputs:
             self._complain(("stranger", sentence), sentence)
         self.reset()
 
+    def _make_synchronizer(self) -> RigSynchronizer[CameraFrame] | FilterSynchronizer[CameraFrame]:
+        cameras = list(self._watch.cameras)
+        if self._source.parameters.sync.policy == "message_filters":
+            return FilterSynchronizer(cameras, self._source.parameters.max_skew, self._source.phases())
+        return self._source.synchronizer(cameras)
+
     def _subscribe(self, topic: str, kind: Any, callback: Callable[[str, Any], None], camera: str) -> None:
         """Subscribe as the publishers offer; again if they have changed, for instance after a restart."""
         offered = qos.offered(self._node, topic, _DEPTHS[kind], self._source.parameters.qos)
@@ -177,7 +188,7 @@ class CameraInputs:
         synchronizer = self._synchronizer
         if synchronizer is None or camera not in self._watch.cameras:
             return
-        frame = self._source.settle(camera_frame(camera, message), self._node.get_clock().now().nanoseconds)
+        frame = self._source.settle(self._frame(camera, message), self._node.get_clock().now().nanoseconds)
         self._status.image(camera, frame.stamp_ns, _size(frame), frame.encoding)
         if self._on_frame is not None:
             self._on_frame(frame)
@@ -192,6 +203,18 @@ class CameraInputs:
         if used and frame.stamp_ns > self._newest_ns:
             self._newest_ns, self._idle_s = frame.stamp_ns, 0.0
         self._deliver(sets)
+
+    def _frame(self, camera: str, message: Any) -> CameraFrame:
+        frame = camera_frame(camera, message)
+        if is_readable(frame.encoding) or not hasattr(message, "encoding"):
+            self._status.problem(camera, "encoding", "")
+            return frame
+        try:
+            return converted(camera, message)
+        except (MissingPackageError, DecodeError) as error:
+            self._status.problem(camera, "encoding", str(error))
+            self._complain((camera, "encoding"), str(error))
+            return frame
 
     def _judge_stamp(self, frame: CameraFrame, *, ignored: bool) -> None:
         topic = self._watch.cameras[frame.camera].image

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.sensing.frames import COMPRESSED, CameraFrame, DecodeError
+from selfocc_ros.sensing.rare_encodings import RARE, reduced
 
 Image = NDArray[np.uint8]
 
@@ -52,8 +53,8 @@ def decode(frame: CameraFrame, min_size: tuple[int, int] | None = None) -> Image
     """RGB pixels (H,W,3) uint8 of a frame.
 
     Args:
-        frame: JPEG, PNG or one of RAW. PNG of 16 bits is reduced to 8, alpha is dropped; an orientation in EXIF is
-            not obeyed, for intrinsics are those of the sensor.
+        frame: JPEG, PNG, one of RAW or of RARE. 16 bits are reduced to 8, alpha is dropped; an orientation in EXIF
+            is not obeyed, for intrinsics are those of the sensor.
         min_size: (width, height); a JPEG is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 of its size that is not
             below it in either direction, which is several times faster. Other encodings keep their size.
 
@@ -76,12 +77,17 @@ def read_pixels(frame: CameraFrame, min_size: tuple[int, int] | None = None) -> 
     """Decoded pixels in the order of channels they have; see `decode`."""
     if frame.encoding in COMPRESSED:
         return _read_file(frame, min_size)
-    if frame.encoding in RAW:
+    if frame.encoding in RAW or frame.encoding in RARE:
         return _read_raw(frame)
-    supported = ", ".join((*COMPRESSED, *RAW))
+    supported = ", ".join((*COMPRESSED, *RAW, *RARE))
     raise DecodeError(
         f"camera '{frame.camera}': encoding '{frame.encoding}' is not supported, expected one of {supported}"
     )
+
+
+def is_readable(encoding: str) -> bool:
+    """Whether images of this encoding can be decoded here."""
+    return encoding in COMPRESSED or encoding in RAW or encoding in RARE
 
 
 def image_size(frame: CameraFrame) -> tuple[int, int]:
@@ -112,7 +118,7 @@ def whole_image_size(frame: CameraFrame) -> tuple[int, int]:
 
 
 def _read_raw(frame: CameraFrame) -> Pixels:
-    channels = RAW[frame.encoding]
+    channels = RAW.get(frame.encoding) or RARE[frame.encoding]
     where = f"camera '{frame.camera}'"
     if frame.width < 1 or frame.height < 1:
         raise DecodeError(f"{where}: the image size must be at least 1x1, found {frame.width}x{frame.height}")
@@ -128,6 +134,15 @@ def _read_raw(frame: CameraFrame) -> Pixels:
             f"{where}: {data.size} bytes of data, expected {step * frame.height} "
             f"({frame.height} rows of {step}, {frame.encoding})"
         )
+    if frame.encoding in RARE:
+        rows: Image = np.lib.stride_tricks.as_strided(data, (frame.height, row), (step, 1), writeable=False)
+        try:
+            reduced_array, common = reduced(rows, frame.encoding, frame.is_bigendian)
+        except cv2.error as error:
+            raise DecodeError(
+                f"{where}: an image of {frame.width}x{frame.height} cannot be {frame.encoding} ({error.err})"
+            ) from error
+        return Pixels(reduced_array, common, 1, (frame.width, frame.height))
     shape = (frame.height, frame.width, channels) if channels > 1 else (frame.height, frame.width)
     strides = (step, channels, 1)[: len(shape)]
     array: Image = np.lib.stride_tricks.as_strided(data, shape, strides, writeable=data.flags.writeable)

@@ -163,7 +163,7 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("encoding", ["yuv422", "bayer_rggb8", "16UC1", "RGB8", "", "mono16"])
+@pytest.mark.parametrize("encoding", ["nv24", "bayer_rggb12", "32FC1", "RGB8", "", "mono32"])
 def test_unknown_encodings_are_named_with_those_that_are_known(encoding: str) -> None:
     frame = CameraFrame("front", 0, "f", encoding, bytes(6), 2, 1, 6)
     with pytest.raises(

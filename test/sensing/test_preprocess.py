@@ -166,7 +166,7 @@ def test_a_camera_that_fails_is_left_out_and_the_others_get_through() -> None:
     entries = [
         (CameraFrame("cut", 0, "cut", "jpeg", frame("x", good, "jpeg").data[:-30]), cam),
         (frame("left", good, "jpeg"), cam),
-        (CameraFrame("odd", 0, "odd", "yuv422", b"", 96, 54), cam),
+        (CameraFrame("odd", 0, "odd", "nv24", b"", 96, 54), cam),
         (frame("small", good[:27, :48], "jpeg"), cam),
         (frame("right", good // 2, "png"), cam),
     ]
@@ -180,7 +180,7 @@ def test_a_camera_that_fails_is_left_out_and_the_others_get_through() -> None:
     np.testing.assert_array_equal(out.rig.base_from_camera, whole.rig.base_from_camera[[1, 4]])
     assert set(out.failed) == {"cut", "odd", "small"}
     assert "cut off" in out.failed["cut"]
-    assert "'yuv422' is not supported" in out.failed["odd"]
+    assert "'nv24' is not supported" in out.failed["odd"]
     assert out.failed["small"] == "camera 'small': the image is 48x27, but its calibration is for 96x54"
 
 
