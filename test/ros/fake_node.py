@@ -4,7 +4,7 @@
 Whatever differs between two samples, a pixel or the millimetres of a pose, changes half of the voxels.
 
 The parameter `checkpoint` says how it loads: `missing` and `broken` fail, as what is not there and as a bug does;
-`wait:FILE` waits until there is such a file; any other text is its name.
+`wait:FILE` waits until there is such a file; `heavy` takes `HEAVY` bytes; any other text is its name.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from selfocc_ros.ros.occupancy_node import main
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import DecodeError, RigSample
 
+HEAVY = 200_000_000
 GRID = VoxelGrid((-4.0, -3.0, -1.0), (4.0, 3.0, 2.2), (20, 15, 8))
 
 
@@ -34,6 +35,7 @@ class FakePredictor:
     def __init__(self, ground_z: float = 0.0, name: str = "") -> None:
         self.grid = GRID.shifted(ground_z)
         self.name = name
+        self.weights: Any = None
 
     def describe(self) -> str:
         return f"a checksum made visible {self.name}".strip()
@@ -70,7 +72,10 @@ def load(parameters: NodeParameters) -> FakePredictor:
         raise ZeroDivisionError("a bug")
     while how == "wait" and not Path(detail).exists():
         time.sleep(0.01)
-    return FakePredictor(parameters.ground_z, parameters.checkpoint)
+    out = FakePredictor(parameters.ground_z, parameters.checkpoint)
+    if how == "heavy":
+        out.weights = np.ones(HEAVY, np.uint8)
+    return out
 
 
 if __name__ == "__main__":

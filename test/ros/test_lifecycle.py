@@ -13,12 +13,14 @@ from lifecycle_msgs.srv import ChangeState
 from live_node import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN, LiveNode, live_node
 from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import Trigger
 
 from selfocc_ros.ros import qos
 
 TOPICS = {
     f"/camera/{name}/{topic}" for name in ("front", "left", "right") for topic in ("camera_info", "image/compressed")
 }
+HEAVY = 200_000_000  # bytes, of fake_node.py
 TRANSFORMS = {"/tf", "/tf_static"}
 OUTPUTS = {"/selfocc/occupancy_grid", "/selfocc/occupied_points"}
 
@@ -129,6 +131,22 @@ def test_twice_around_leaves_nothing_behind(node: LiveNode):
         counts.append((node.threads(), node.files()))
         assert node.change(CONFIGURE)
     assert counts[1] == counts[2], counts
+
+
+def test_a_network_that_is_not_used_any_more_is_not_in_memory(node: LiveNode):
+    """Neither after ~/load_checkpoint nor after a cleanup."""
+    assert node.change(ACTIVATE)
+    light, half = node.memory(), HEAVY // 2
+    for checkpoint in ("heavy", "light", "heavy"):
+        assert node.set(checkpoint=checkpoint).successful
+        assert node.call(Trigger, "load_checkpoint", Trigger.Request()).success
+        node.await_published()
+        assert (node.memory() - light > half) == (checkpoint == "heavy")
+    assert node.change(DEACTIVATE)
+    assert node.change(CLEANUP)
+    assert node.memory() - light < half
+    assert node.set(checkpoint="").successful
+    assert node.change(CONFIGURE)
 
 
 def test_what_was_set_while_inactive_counts_from_the_next_configure(node: LiveNode):

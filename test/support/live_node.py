@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -123,6 +124,11 @@ class LiveNode:
     def files(self) -> int:
         """How many files and sockets the node has open."""
         return self._count("fd")
+
+    def memory(self) -> int:
+        """Bytes of the node that are in memory."""
+        pages = Path(f"/proc/{self.processes.pids()['node']}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     def _count(self, what: str) -> int:
         return sum(1 for _ in Path(f"/proc/{self.processes.pids()['node']}/{what}").iterdir())
