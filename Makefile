@@ -10,6 +10,9 @@ BAG ?=
 CHECKPOINT ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
+# What speaks with rclpy: its two releases on PyPI differ in parameters, events, lifecycle and executors.
+JAZZY_TESTS ?= $(addprefix test/ros/,test_compat.py test_parameters.py test_inputs.py test_lifecycle.py test_services.py \
+	test_living_node.py test_live_check.py outputs)
 BENCH ?= $(sort $(wildcard bench/[a-z]*.py))
 BENCH_FLAGS ?=
 
@@ -21,12 +24,13 @@ export ROS_LOCALHOST_ONLY := 1
 RUN := . .venv/ros.sh && exec .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench venv venv-dev clean
+.PHONY: help demo test test-jazzy lint bench venv venv-dev venv-jazzy clean
 
 help:
 	@echo "make demo    render a drive, run the node on it over ROS 2, score what it publishes: out/demo/"
 	@echo "             BAG=path [CHECKPOINT=file] takes a recording instead; DEMO_FLAGS=--short a shorter drive"
 	@echo "make test    all tests; PYTEST_FLAGS='test/geometry -x' some of them"
+	@echo "make test-jazzy  the node's tests on ROS 2 Jazzy from PyPI, in .venv-jazzy; JAZZY_TESTS='test/ros' all of them"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, minutes each; BENCH=bench/soak.py BENCH_FLAGS='--minutes 30' one of them"
 	@echo "make venv    only make .venv (the others do, where needed): PYTHON=$(PYTHON) TORCH='$(TORCH)'; venv-dev for tests"
@@ -38,6 +42,9 @@ demo: venv
 test: venv-dev
 	@$(RUN) -m pytest $(PYTEST_FLAGS)
 
+test-jazzy: venv-jazzy
+	@. .venv-jazzy/ros.sh && exec .venv-jazzy/bin/python -m pytest $(JAZZY_TESTS) $(PYTEST_FLAGS)
+
 lint: venv-dev
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
@@ -47,11 +54,12 @@ bench: venv
 	@set -e; for script in $(BENCH); do echo "== $$script"; ($(RUN) "$$script" $(BENCH_FLAGS)); done
 
 venv-dev: VENV_FLAGS := --dev
-venv venv-dev:
+venv-jazzy: VENV_FLAGS := --jazzy-wheels
+venv venv-dev venv-jazzy:
 	@command -v "$(PYTHON)" >/dev/null || { echo "selfocc: there is no '$(PYTHON)' here: install Python 3.10 to 3.13, or run make PYTHON=/path/to/python3" >&2; exit 2; }
 	@"$(PYTHON)" tools/preflight.py --python-only
 	@"$(PYTHON)" tools/make_venv.py --torch "$(TORCH)" $(VENV_FLAGS)
 
 clean:
-	rm -rf .venv out build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-jazzy out build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

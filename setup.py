@@ -67,6 +67,19 @@ setup(
             "ros-std-srvs~=5.5",
             "ros-visualization-msgs~=5.5",
         ],
+        # The release before it, in which the node's tests run too: `make test-jazzy`.
+        "ros-jazzy": [
+            "ros-rclpy[fastrtps]~=7.1",
+            "ros-diagnostic-msgs~=5.3.0",
+            "ros-geometry-msgs~=5.3.0",
+            "ros-lifecycle-msgs~=2.0.0",
+            "ros-nav-msgs~=5.3.0",
+            "ros-sensor-msgs~=5.3.0",
+            "ros-std-msgs~=5.3.0",
+            "ros-std-srvs~=5.3.0",
+            "ros-visualization-msgs~=5.3.0",
+        ],
+        "test": ["hypothesis>=6.80", "pytest>=8"],
         "train": ["lightning>=2.4", "pyarrow>=14", "tensorboard>=2.14"],
         "dev": [
             "colcon-bash",

@@ -9,6 +9,7 @@ build needs go into a throw-away environment, which is removed afterwards. Where
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -41,6 +42,15 @@ def ros_environment(prefix: Path) -> dict[str, str]:
     env["LD_LIBRARY_PATH"] = str(prefix / "lib")
     env["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
     return env
+
+
+def requirements() -> Path:
+    """Returns the list of build tools for the ROS release whose wheels this environment has: Kilted or Jazzy."""
+    try:
+        version = importlib.metadata.version("ros-rclpy")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    return UNDERLAY / ("requirements-jazzy.txt" if version.startswith("7.") else "requirements.txt")
 
 
 def step(what: str, command: list[str], env: dict[str, str], cwd: Path) -> str:
@@ -94,9 +104,8 @@ def build(package: Path, destination: Path, work: Path) -> None:
     venv.create(prefix, with_pip=True, symlinks=True)
     python = str(prefix / "bin" / "python")
     env = ros_environment(prefix)
-    requirements = str(UNDERLAY / "requirements.txt")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    step("installing the build tools of underlay/tf2_msgs from PyPI", [*pip, "-r", requirements], env, work)
+    step("installing the build tools of underlay/tf2_msgs from PyPI", [*pip, "-r", str(requirements())], env, work)
     numpy_include = step(
         "asking numpy for its headers", [python, "-c", "import numpy; print(numpy.get_include())"], env, work
     ).strip()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -102,30 +103,54 @@ def test_what_decides_the_environment_changes_its_fingerprint(
 ) -> None:
     make_venv = tool("make_venv", repository, monkeypatch)
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    before = make_venv.fingerprint("torch==2.13.0", False, True)
-    assert make_venv.fingerprint("torch==2.13.0", False, True) == before
-    assert make_venv.fingerprint("torch>=2.4", False, True) != before
-    assert make_venv.fingerprint("torch==2.13.0", True, True) != before
-    assert make_venv.fingerprint("torch==2.13.0", False, False) != before
+    before = make_venv.fingerprint("torch==2.13.0", False, "ros,dev")
+    assert make_venv.fingerprint("torch==2.13.0", False, "ros,dev") == before
+    assert make_venv.fingerprint("torch>=2.4", False, "ros,dev") != before
+    assert make_venv.fingerprint("torch==2.13.0", True, "ros,dev") != before
+    assert make_venv.fingerprint("torch==2.13.0", False, "ros") != before
     monkeypatch.setattr(make_venv.sys, "version", "3.12.0 (another)")
-    assert make_venv.fingerprint("torch==2.13.0", False, True) != before
+    assert make_venv.fingerprint("torch==2.13.0", False, "ros,dev") != before
+
+
+def test_each_environment_has_one_release_of_ros(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_venv = tool("make_venv", repository, monkeypatch)
+    assert make_venv.extras_of(installed_ros=False, dev=True, jazzy=False) == "ros,dev"
+    assert make_venv.extras_of(installed_ros=True, dev=False, jazzy=False) == ""
+    assert make_venv.extras_of(installed_ros=False, dev=True, jazzy=True) == "ros-jazzy,test"
+
+
+@pytest.mark.parametrize(
+    ("version", "file"), [("9.1.2", "requirements.txt"), ("7.1.6", "requirements-jazzy.txt"), ("", "requirements.txt")]
+)
+def test_tf2_msgs_is_built_with_the_tools_of_the_installed_release(
+    version: str, file: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    underlay = tool("build_underlay", repository, monkeypatch)
+
+    def installed(_name: str) -> str:
+        if not version:
+            raise importlib.metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(underlay.importlib.metadata, "version", installed)
+    assert underlay.requirements() == repository / "underlay" / file
+    assert underlay.requirements().is_file()
 
 
 def test_an_environment_of_another_python_is_made_anew(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_venv = tool("make_venv", repository, monkeypatch)
-    monkeypatch.setattr(make_venv, "VENV", tmp_path)
-    assert not make_venv.is_ours(installed_ros=False)
+    assert not make_venv.is_ours(tmp_path, installed_ros=False)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
     version = ".".join(str(part) for part in sys.version_info[:3])
     config = f"home = {sys.base_prefix}/bin\ninclude-system-site-packages = false\nversion = {version}\n"
     (tmp_path / "pyvenv.cfg").write_text(config)
-    assert make_venv.is_ours(installed_ros=False)
-    assert not make_venv.is_ours(installed_ros=True)
+    assert make_venv.is_ours(tmp_path, installed_ros=False)
+    assert not make_venv.is_ours(tmp_path, installed_ros=True)
     (tmp_path / "pyvenv.cfg").write_text(config.replace(version, "3.9.1"))
-    assert not make_venv.is_ours(installed_ros=False)
+    assert not make_venv.is_ours(tmp_path, installed_ros=False)
 
 
 def test_the_script_for_shells_names_the_libraries_of_the_wheels(
@@ -134,13 +159,12 @@ def test_the_script_for_shells_names_the_libraries_of_the_wheels(
     make_venv = tool("make_venv", repository, monkeypatch)
     libraries = tmp_path / "lib" / "python3.11" / "site-packages" / "ros_rcl.libs"
     libraries.mkdir(parents=True)
-    monkeypatch.setattr(make_venv, "VENV", tmp_path)
-    (tmp_path / "ros.sh").write_text(make_venv.ros_script(installed_ros=False))
+    (tmp_path / "ros.sh").write_text(make_venv.ros_script(tmp_path, installed_ros=False))
     shell = f". {tmp_path}/ros.sh; echo $AMENT_PREFIX_PATH $LD_LIBRARY_PATH $_ROS_WHEELS_BOOTSTRAP_COMPLETE"
     said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True).stdout.split()
     assert said == [str(tmp_path), f"{tmp_path / 'lib'}:{libraries}", "1"]
 
-    (tmp_path / "ros.sh").write_text(make_venv.ros_script(installed_ros=True))
+    (tmp_path / "ros.sh").write_text(make_venv.ros_script(tmp_path, installed_ros=True))
     monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/ros/jazzy/lib")
     said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True).stdout.split()
