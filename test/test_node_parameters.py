@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_phases_are_told_in_seconds() -> None:
     phases = checked("phases", ["/camera/left = 0.0416667", "back=-0.02"])
     assert NodeParameters(phases=phases).phases_s == {"/camera/left": 0.0416667, "back": -0.02}
+
+
+def test_the_manual_has_the_table_of_all_parameters(repository: Path) -> None:
+    """`python tools/parameter_table.py` writes it."""
+    spec = importlib.util.spec_from_file_location("parameter_table", repository / "tools" / "parameter_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    text = (repository / "docs" / "node.md").read_text()
+    assert tool.HEAD in text
+    assert text == tool.replaced(text)
