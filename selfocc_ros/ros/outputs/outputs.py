@@ -10,31 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import PointCloud2
-from visualization_msgs.msg import Marker
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters
-from selfocc_ros.ros import qos
 from selfocc_ros.ros.complaints import Complaints
-from selfocc_ros.ros.outputs.clouds import free_points, occupied_points
 from selfocc_ros.ros.outputs.depth import DepthTopics
-from selfocc_ros.ros.outputs.grids import occupancy_grid, semantic_grid
 from selfocc_ros.ros.outputs.memory import Memory
 from selfocc_ros.ros.outputs.moment import Moment
-from selfocc_ros.ros.outputs.sdf_slice import sdf_slice, sdf_slice_points
-from selfocc_ros.ros.outputs.voxel_markers import VoxelMarkers
+from selfocc_ros.ros.outputs.topics import topics
 from selfocc_ros.ros.pipeline import PredictionLike, PredictorLike
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.viz.scene_files import write_scene
@@ -44,18 +34,6 @@ LOOK_S = 0.2
 
 class NothingPredictedError(SelfOccError):
     """There is no prediction yet that could be saved."""
-
-
-@dataclass(frozen=True)
-class _Topic:
-    kind: Any
-    profile: QoSProfile
-    switch: str  # of NodeParameters.publish
-    make: Callable[[Moment], Any]  # the message, or None where there is none to publish
-
-    @property
-    def latched(self) -> bool:
-        return self.profile is qos.GRID
 
 
 class Outputs:
@@ -84,10 +62,9 @@ class Outputs:
         self._closed = False
         self._newest: Moment | None = None
         self._sent: dict[str, Moment] = {}
-        self._markers = VoxelMarkers()
         self._memory = Memory(tree)
         self._depth = DepthTopics(node)
-        self._topics = self._make_topics()
+        self._topics = topics(self._memory)
         self._publishers: dict[str, Publisher] = {
             name: node.create_publisher(topic.kind, f"~/{name}", topic.profile) for name, topic in self._topics.items()
         }
@@ -137,19 +114,6 @@ class Outputs:
             self._node.destroy_publisher(publisher)
         self._depth.close()
 
-    def _make_topics(self) -> dict[str, _Topic]:
-        return {
-            "occupancy_grid": _Topic(OccupancyGrid, qos.GRID, "occupancy_grid", _occupancy_grid),
-            "occupied_points": _Topic(PointCloud2, qos.POINTS, "occupied_points", _occupied_points),
-            "sdf_slice": _Topic(OccupancyGrid, qos.GRID, "sdf_slice", _sdf_slice),
-            "sdf_slice_points": _Topic(PointCloud2, qos.POINTS, "sdf_slice", _sdf_slice_points),
-            "voxel_markers": _Topic(Marker, qos.POINTS, "voxel_markers", self._voxel_markers),
-            "semantic_grid": _Topic(OccupancyGrid, qos.GRID, "semantic_grid", _semantic_grid),
-            "free_points": _Topic(PointCloud2, qos.POINTS, "free_points", _free_points),
-            "local_map": _Topic(OccupancyGrid, qos.GRID, "local_map", self._local_map),
-            "local_map_points": _Topic(PointCloud2, qos.POINTS, "local_map", self._local_map_points),
-        }
-
     def _decided(
         self, prediction: PredictionLike, predictor: PredictorLike | None, occupied_below: float
     ) -> OccupancyVolume:
@@ -195,43 +159,3 @@ class Outputs:
                     self._send(name, moment)
         finally:
             self._lock.release()
-
-    def _voxel_markers(self, moment: Moment) -> Marker:
-        values = moment.parameters
-        return self._markers.message(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, values.max_markers)
-
-    def _local_map(self, moment: Moment) -> OccupancyGrid:
-        return _occupancy_grid(self._memory.add(moment))
-
-    def _local_map_points(self, moment: Moment) -> PointCloud2:
-        return _occupied_points(self._memory.add(moment))
-
-
-def _occupancy_grid(moment: Moment) -> OccupancyGrid:
-    band = moment.parameters.height_band
-    return occupancy_grid(moment.volume, moment.stamp_ns, moment.frame, band, moment.ground_z, moment.ground)
-
-
-def _occupied_points(moment: Moment) -> PointCloud2:
-    surface_only = moment.parameters.surface_only
-    return occupied_points(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, surface_only)
-
-
-def _sdf_slice(moment: Moment) -> OccupancyGrid:
-    height = moment.ground_z + moment.parameters.sdf_slice_height
-    return sdf_slice(moment.slice[0], moment.volume, moment.stamp_ns, moment.frame, height)
-
-
-def _sdf_slice_points(moment: Moment) -> PointCloud2:
-    return sdf_slice_points(*moment.slice, moment.volume, moment.stamp_ns, moment.frame)
-
-
-def _semantic_grid(moment: Moment) -> OccupancyGrid | None:
-    if moment.volume.classes is None:
-        return None  # the network has no classes: nothing is wrong
-    highest = moment.parameters.height_band[1]
-    return semantic_grid(moment.volume, moment.stamp_ns, moment.frame, highest, moment.ground_z, moment.ground)
-
-
-def _free_points(moment: Moment) -> PointCloud2:
-    return free_points(moment.volume, moment.stamp_ns, moment.frame, moment.band_ZXY)
