@@ -7,6 +7,7 @@ others. Late subscribers to a latched topic get the newest moment, also where no
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -89,11 +90,11 @@ class Outputs:
         self._newest = None
         self._memory.forget()
 
-    def save(self, directory: Path) -> str:
+    def save(self, directory: str) -> str:
         """Write the newest occupancy as PLY and npz (see `write_scene`); a sentence that names the files.
 
         Args:
-            directory: made if missing.
+            directory: made if missing; empty is `selfocc` in the folder of ROS (~/.ros).
 
         Raises:
             NothingPredictedError: there is none yet.
@@ -102,7 +103,8 @@ class Outputs:
         moment = self._newest
         if moment is None:
             raise NothingPredictedError("nothing has been predicted yet, so there is no scene to save")
-        ply, npz = write_scene(directory, moment.volume, moment.stamp_ns, moment.frame, moment.ground_z)
+        folder = Path(directory) if directory else Path(os.environ.get("ROS_HOME") or "~/.ros") / "selfocc"
+        ply, npz = write_scene(folder.expanduser(), moment.volume, moment.stamp_ns, moment.frame, moment.ground_z)
         return f"saved {ply} and {npz}"
 
     def close(self) -> None:

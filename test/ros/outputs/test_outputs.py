@@ -317,14 +317,17 @@ def test_the_local_map_remembers_in_the_fixed_frame(bench: Bench):
     assert 100 not in maps[3].data
 
 
-def test_saving(bench: Bench, tmp_path: Path):
+def test_saving(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(SelfOccError, match="nothing has been predicted yet"):
-        bench.outputs.save(tmp_path)
+        bench.outputs.save(str(tmp_path))
     bench.publish(9 * MS)
-    sentence = bench.outputs.save(tmp_path)
+    sentence = bench.outputs.save(str(tmp_path))
     assert sentence == f"saved {tmp_path}/occupancy_9000000.ply and {tmp_path}/occupancy_9000000.npz"
     with np.load(tmp_path / "occupancy_9000000.npz") as arrays:
         np.testing.assert_array_equal(arrays["state"], volume((3, 4, 5)).state)
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "home"))
+    bench.outputs.save("")
+    assert (tmp_path / "home" / "selfocc" / "occupancy_9000000.ply").is_file()
 
 
 def test_closed_outputs_publish_nothing_and_leave_nothing(bench: Bench):
