@@ -151,7 +151,7 @@ class NodeParameters:
     preset: str = _option(
         "",
         "Names of topics and frames of a known kind of vehicle or recording: a file of config/layouts by its name, or "
-        "the path of such a YAML file. Parameters that are given go before it.",
+        "the path of such a YAML file. Parameters that are not at their defaults go before it.",
     )
     calibration_file: str = _option(
         "",
@@ -191,8 +191,7 @@ class NodeParameters:
     min_cameras: int = _option(1, "Sets with images of fewer cameras are dropped.", "", (1, 64))
     phases: tuple[str, ...] = _option(
         (),
-        "When a camera is triggered after the reference camera, as texts 'camera=seconds'; those not listed are "
-        "learnt from the stamps.",
+        "When cameras fire, relative to each other, as texts 'camera=seconds'; 0 for those not listed.",
     )
     tf_wait: float = _option(0.5, "How long to wait for transforms newer than the images.", "s", (0, 5), live=True)
     height_band: tuple[float, float] = _option(

@@ -15,10 +15,10 @@ recordings can be added later. Nothing but images, CameraInfo, /tf and /tf_stati
 beside a recording (X/truth for X/bag, X_truth for X.mcap or X), they are taken along for evaluation; images, poses and
 splits do not depend on them.
 
-Where the topics are is told by a layout: a preset (town, nuscenes_to_ros2bag, nuscenes2bag, dataset_bridge) or a YAML
-file. Without one it is proposed from the first recording, with the frames, cameras and height of the road that
---params names, and written to DATASET/layout.yaml, to be looked at, changed
-and passed back with --layout into a new folder. docs/dataset.md explains all files."""
+Where the topics are is told by a layout: a preset (town, pandaset, nuscenes_to_ros2bag, nuscenes2bag,
+nuscenes2bag_ros2, dataset_bridge) or a YAML file. Without one it is proposed from the first recording, with the preset,
+calibration file, frames, cameras and height of the road that --params names, and written to DATASET/layout.yaml, to be
+looked at, changed and passed back with --layout into a new folder. docs/dataset.md explains all files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.filter_sync import FilterSynchronizer
-from selfocc_ros.ros.optional import MissingPackageError, converted, message_filters
+from selfocc_ros.ros.optional import MissingPackageError, check_packages, converted
 from selfocc_ros.ros.status import Status
 from selfocc_ros.ros.time_watch import TimeWatch, jump_sentence
 from selfocc_ros.ros.watch import Cameras, CameraWatch
@@ -72,8 +72,7 @@ class CameraInputs:
     ) -> None:
         self._node = node
         self._source = RigSource.of(parameters)
-        if self._source.parameters.sync.policy == "message_filters":
-            message_filters()
+        check_packages(self._source.parameters)
         self._tree = tree
         self._status = status
         self._complain = complain

@@ -33,6 +33,7 @@ from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.executor import NodeExecutor
 from selfocc_ros.ros.inputs import CameraInputs, Sets
 from selfocc_ros.ros.managed_node import ManagedNode
+from selfocc_ros.ros.optional import check_packages
 from selfocc_ros.ros.outputs import Outputs
 from selfocc_ros.ros.parameters import Parameters
 from selfocc_ros.ros.pipeline import Pipeline, PredictorLike
@@ -138,6 +139,7 @@ class OccupancyNode:
         try:
             self._source = RigSource.of(self._parameters.take())
             values = self._source.parameters
+            check_packages(values)
             self._tree = TransformTree()
             self._outputs = outputs = self.executor.call(self._make_outputs)
             self._pipeline = pipeline = Pipeline(

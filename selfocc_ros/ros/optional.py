@@ -15,6 +15,7 @@ import numpy as np
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.convert import camera_frame
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError
 
 
@@ -29,6 +30,16 @@ def message_filters() -> ModuleType:
         MissingPackageError: it is not there.
     """
     return _package("message_filters", "parameter sync.policy message_filters", "sync.policy: native needs nothing")
+
+
+def check_packages(parameters: NodeParameters) -> None:
+    """See that the packages which these parameters ask for are there.
+
+    Raises:
+        MissingPackageError: one is not.
+    """
+    if parameters.sync.policy == "message_filters":
+        message_filters()
 
 
 def converted(camera: str, message: Any) -> CameraFrame:

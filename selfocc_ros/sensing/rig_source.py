@@ -173,13 +173,14 @@ class RigSource:
         return Layout(cameras, phases=phases, **{name: getattr(values, name) for name in _FILLED})
 
     def lacking(self, camera: str, topics: CameraTopics) -> str:
-        """Why a camera can have no calibration, or an empty text."""
-        if topics.info or self.intrinsics(camera) is not None:
+        """Why a camera can have no calibration or no mounting, or an empty text."""
+        if not topics.info and self.intrinsics(camera) is None:
+            what, give = "CameraInfo", "intrinsics"
+        elif self.layout is not None and self.layout.extrinsics == "file" and self.extrinsics(camera) is None:
+            what, give = "transform", "extrinsics"
+        else:
             return ""
-        return (
-            f"camera '{camera}' ({topics.image}) has no CameraInfo: give its intrinsics in calibration_file or in the "
-            "preset"
-        )
+        return f"camera '{camera}' ({topics.image}) has no {what}: give its {give} in calibration_file or in the preset"
 
     def strangers(self, cameras: Collection[str]) -> list[str]:
         """A sentence for each name in the parameters or the calibration file that no camera has."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from preset_drives import CAMERA, base_from_camera, calibrations, write_preset_drive
 
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.sensing.layout import Layout
@@ -39,6 +41,26 @@ def test_clips_lie_on_the_road(bag: Path, prepared: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(lowered.odom_from_base @ np.array([0.0, 0.0, 0.0, 1.0]), road, atol=1e-12)
     # What is stored of samples does not depend on it: the road may be told later.
     assert Layout(ground_z=1.0).fingerprint() == Layout().fingerprint()
+
+
+def test_a_preset_and_a_calibration_file_of_the_vehicle_make_the_layout(tmp_path: Path) -> None:
+    bag = write_preset_drive(tmp_path / "bag", "nuscenes2bag")
+    calibration = tmp_path / "calibration.yaml"
+    calibration.write_text(yaml.safe_dump(calibrations()))
+    vehicle = {"preset": "nuscenes2bag", "calibration_file": str(calibration), "ground_z": -0.3, "min_cameras": 6}
+    description = prepare([bag], tmp_path / "data", vehicle=vehicle)
+    assert description["samples"] >= 24
+    assert description["ground_z"] == -0.3
+    assert len(description["cameras"]) == 6
+    [sample, *_] = Dataset.open(tmp_path / "data").samples("train")
+    image = sample.image("back_left")
+    assert image is not None
+    np.testing.assert_array_equal(image.camera.matrix, CAMERA.matrix)
+    np.testing.assert_allclose(image.base_from_camera[:2, 3], base_from_camera("back_left")[:2, 3], atol=0.4)
+    # The layout that is written says the same without the vehicle's files.
+    calibration.unlink()
+    prepare([bag], tmp_path / "again", str(tmp_path / "data" / "layout.yaml"))
+    assert (tmp_path / "again" / "index.parquet").read_bytes() == (tmp_path / "data" / "index.parquet").read_bytes()
 
 
 @pytest.mark.fault
