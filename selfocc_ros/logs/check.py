@@ -222,7 +222,8 @@ def _finish_camera(camera: CameraReport, stamps: _Stamps, heard: Heard, name: st
         camera.notes.append(f"its longest gap is {gaps.max() * 1e-9:.2f} s")
     model = heard.models.get(name)
     if name in heard.calibration_problems:
-        camera.problems.append(f"its calibration cannot be used: {heard.calibration_problems[name]}")
+        problem = heard.calibration_problems[name]
+        camera.problems.append(f"its calibration cannot be used: {problem}" if camera.info_topic else problem)
     elif model is None:
         camera.problems.append(f"{camera.info_topic} has no message")
     else:

@@ -12,7 +12,7 @@ class CameraReport:
     """One camera of the recording or the running system.
 
     Attributes:
-        image_topic, info_topic: where it publishes.
+        image_topic, info_topic: where it publishes; no CameraInfo is asked for where the latter is empty.
         images: how many images there are.
         rate_hz: images per second of stamp time, 0 where it cannot be told.
         encodings: what was found.
@@ -121,7 +121,8 @@ def render_report(report: CheckReport) -> str:
     lines = [f"{report.path}: {report.duration_s:.1f} s, {report.messages} messages, {len(report.cameras)} cameras"]
     for name, camera in report.cameras.items():
         lines += ["", f"camera {name}: {_camera_line(camera)}"]
-        lines.append(f"  images on {camera.image_topic}, calibration on {camera.info_topic}")
+        calibration = f"on {camera.info_topic}" if camera.info_topic else "from a file"
+        lines.append(f"  images on {camera.image_topic}, calibration {calibration}")
         if camera.images:
             lines.append(f"  {camera.used} of {camera.images} images become part of a set, with a pose")
         lines += [f"  lacks: {sentence}" for sentence in camera.problems]

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
+from preset_drives import calibrations, write_preset_drive
 from recorded_drives import write_drive
 
 from selfocc_ros.cli import main
@@ -48,3 +50,16 @@ def test_fault_unreadable_recording(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert captured.out == ""
     assert captured.err.startswith("selfocc: ")
     assert captured.err.count("\n") == 1
+
+
+def test_a_preset_and_a_calibration_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_preset_drive(tmp_path / "drive", "nuscenes2bag")
+    calibration = tmp_path / "calibration.yaml"
+    calibration.write_text(yaml.safe_dump(calibrations()))
+    assert main(["check", str(path), "--preset", "nuscenes2bag", "--calibration-file", str(calibration)]) == 0
+    told = capsys.readouterr().out
+    assert "images on /cam_front/raw, calibration from a file" in told
+    assert told.splitlines()[-1] == "The node can run on this recording."
+    assert main(["check", str(path), "--preset", "nuscenes2bag"]) == 1
+    told = capsys.readouterr().out
+    assert "lacks: camera 'front' (/cam_front/raw) has no CameraInfo: give its intrinsics in calibration_file" in told
