@@ -29,8 +29,8 @@ class RigProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def tell(self, command: str) -> None:
-        """Give a command and wait until it holds.
+    def tell(self, command: str) -> str:
+        """Give a command, wait until it holds, and return its answer, if it has one.
 
         Raises:
             BenchError: the rig does not obey, or has ended.
@@ -45,6 +45,7 @@ class RigProcess:
                 raise BenchError(f"the rig has ended and cannot be told '{command}'") from error
             if not self._told.wait_for(lambda: len(self._done) > before, OBEY_S):
                 raise BenchError(f"the rig does not obey '{command}'")
+            return self._done[-1].removeprefix(f"done {command}").strip()
 
     def kill(self) -> None:
         """End it as a crash does."""

@@ -72,6 +72,7 @@ def _node_entry(node: str, snapshot: Snapshot, limits: DiagnosticsParameters) ->
         "dropped": snapshot.dropped,
         "skipped": snapshot.skipped,
         "published": snapshot.published,
+        "use_sim_time": str(snapshot.use_sim_time).lower(),
         "time_jumps": snapshot.jumps,
         "last_time_jump": snapshot.last_jump,
         "waiting_for": "; ".join(snapshot.waiting),

@@ -28,6 +28,7 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.clock_watch import ClockWatch
 from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.executor import NodeExecutor
@@ -100,6 +101,7 @@ class OccupancyNode:
 
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self._services = Services(node, self)
+        self._clock = ClockWatch(node, self._status, self._complain)
         # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(LOOK_S, self._look, clock=self._steady)
@@ -287,6 +289,7 @@ class OccupancyNode:
             self._pipeline.offer(sets)
 
     def _look(self) -> None:
+        self._clock.look(self._now_s())
         if self._inputs is not None:
             self._inputs.look(self._now_s())
 

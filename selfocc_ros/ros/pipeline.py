@@ -32,7 +32,7 @@ from selfocc_ros.sensing.sync import FrameSet
 
 FAILING_SETS = 3
 """So many failures of the network in a row are an error."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 0.8
 
 
 class PredictionLike(Protocol):

@@ -39,6 +39,7 @@ class Snapshot:
         jumps: how often time has jumped.
         last_jump: how it did the last time.
         jumped: it has done so just now.
+        use_sim_time: the node's clock is /clock.
     """
 
     state: str
@@ -58,6 +59,7 @@ class Snapshot:
     jumps: int = 0
     last_jump: str = ""
     jumped: bool = False
+    use_sim_time: bool = False
 
     def line(self) -> str:
         """One line for the log."""
@@ -95,7 +97,7 @@ class Status:
         self._lifecycle = "active"
         self._model, self._model_error, self._description = "loading", "", ""
         self._fault = ""
-        self._enabled = True
+        self._enabled, self._sim = True, False
         self._cameras: dict[str, CameraStatus] = {}
         self._gone: dict[str, tuple[float, CameraStatus]] = {}
         self._waiting: list[str] = []
@@ -127,6 +129,11 @@ class Status:
         """The network fails again and again, or with an empty sentence that it works."""
         with self._lock:
             self._fault = sentence
+
+    def set_sim_time(self, sim: bool) -> None:
+        """Whether the node's clock is /clock."""
+        with self._lock:
+            self._sim = sim
 
     def set_enabled(self, enabled: bool) -> None:
         """Whether sets of images are worked on at all."""
@@ -256,6 +263,7 @@ class Status:
                 jumps=self._jumps,
                 last_jump=self._last_jump,
                 jumped=now - self._jumped_s < WINDOW_S,
+                use_sim_time=self._sim,
             )
 
     def _lacks(self, stale: tuple[str, ...]) -> list[str]:

@@ -4,7 +4,8 @@
 Whatever differs between two samples, a pixel or the millimetres of a pose, changes half of the voxels.
 
 The parameter `checkpoint` says how it loads: `missing` and `broken` fail, as what is not there and as a bug does;
-`wait:FILE` waits until there is such a file; `heavy` takes `HEAVY` bytes; any other text is its name.
+`wait:FILE` waits until there is such a file; `heavy` takes `HEAVY` bytes; `faulty:FILE` loads at once and fails as the
+file says, sample by sample (see `FaultyPredictor`); any other text is its name.
 """
 
 from __future__ import annotations
@@ -64,6 +65,28 @@ class FakePredictor:
         )
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's is."""
+
+
+class FaultyPredictor(FakePredictor):
+    """Does what a file says, for each sample anew: nothing, `raise`, `memory` or `slow SECONDS`."""
+
+    def __init__(self, ground_z: float, name: str, file: Path) -> None:
+        super().__init__(ground_z, name)
+        self._file = file
+
+    def predict(self, sample: RigSample) -> Any:
+        fault, _, detail = self._file.read_text().strip().partition(" ")
+        if fault == "raise":
+            raise ZeroDivisionError("a bug of the network")
+        if fault == "memory":
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if fault == "slow":
+            time.sleep(float(detail))
+        return super().predict(sample)
+
+
 def load(parameters: NodeParameters) -> FakePredictor:
     how, _, detail = parameters.checkpoint.partition(":")
     if how == "missing":
@@ -72,6 +95,8 @@ def load(parameters: NodeParameters) -> FakePredictor:
         raise ZeroDivisionError("a bug")
     while how == "wait" and not Path(detail).exists():
         time.sleep(0.01)
+    if how == "faulty":
+        return FaultyPredictor(parameters.ground_z, "with faults", Path(detail))
     out = FakePredictor(parameters.ground_z, parameters.checkpoint)
     if how == "heavy":
         out.weights = np.ones(HEAVY, np.uint8)

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small rig that lives: cameras, /tf, /tf_static and /clock, and faults at command. A process of its own.
 
-One command a line on standard input; `done COMMAND` on standard output once it holds:
+One command a line on standard input; `done COMMAND [ANSWER]` on standard output once it holds:
 
     camera NAME ok|gone|garbage|silent   as it should be | its publishers are destroyed | torn JPEGs | no images
     camera NAME size WIDTH HEIGHT        images and CameraInfo of another size
+    camera NAME resize WIDTH HEIGHT      images of another size than CameraInfo says
+    camera NAME frame FRAME              another frame_id, which no transform may know
     tf on|off                            odometry
+    tf lag SECONDS                       odometry is so far behind
     mount NAME on|off                    whether /tf_static has this camera, from the next time it is sent on
     jump SECONDS                         stamps and /clock jump, forth or back
+    loop SECONDS                         from now on time goes back every so many seconds; 0: it goes on
     lead SECONDS                         stamps of images are ahead of /clock and odometry
-    stamps ok|zero                       stamps of images
+    stamps ok|zero|still                 stamps of images
     clock on|off
+    await                                until each publisher of images has a subscriber
+    pause                                time stands still and nothing is sent
+    step                                 while paused: the next set of images and all that belongs to it, once; answers
+                                         with the stamp of its first image
+    run                                  time goes on; answers with the stamp that the next image will not be before
     end
 
 Time runs as fast as the wall clock's, from `START_NS` on; with --loop S it goes back to the start every S seconds. All
@@ -76,11 +85,14 @@ class Camera:
     name: str
     mode: str = "ok"
     size: tuple[int, int] = SIZE
+    info_size: tuple[int, int] = SIZE
+    frame: str = ""
     sent: int = 0
     _pictures: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._open()
+        self.set("ok")
 
     def set(self, mode: str) -> None:
         if mode == "gone" and self.mode != "gone":
@@ -90,18 +102,23 @@ class Camera:
             self._open()
         self.mode = mode
         if mode == "ok":
-            self.size = SIZE
+            self.size = self.info_size = SIZE
+            self.frame = f"{self.name}_optical"
+
+    def heard(self) -> bool:
+        """Whether somebody subscribes, or there is nothing to subscribe to."""
+        return self.mode == "gone" or bool(self._image.get_subscription_count() and self._info.get_subscription_count())
 
     def send(self, stamp_ns: int) -> None:
         if self.mode in ("gone", "silent"):
             return
-        width, height = self.size
+        width, height = self.info_size
         info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
         focal = 0.8 * width
         info.k = np.array([focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1])
         image = CompressedImage(format="jpeg")
         for message in (info, image):
-            message.header.frame_id = f"{self.name}_optical"
+            message.header.frame_id = self.frame
             stamp(message.header.stamp, stamp_ns)
         if self.size not in self._pictures:
             self._pictures[self.size] = [jpeg(seed, self.size) for seed in range(8)]
@@ -129,9 +146,12 @@ class Rig:
         self._clock = node.create_publisher(Clock, "/clock", qos.profile(10))
         self._mounted = dict.fromkeys(YAWS, True)
         self._odometry = self._ticking = True
-        self._zero = False
+        self._stamps = "ok"
+        self._still_ns = 0
         self._begin_s = time.monotonic()
-        self._lead_s = 0.0
+        self._paused_s: float | None = None  # the time at which it stands still
+        self._loop_from_s = 0.0
+        self._lead_s = self._lag_s = 0.0
         self._commands: queue.Queue[str] = queue.Queue()
 
     def run(self) -> None:
@@ -145,9 +165,10 @@ class Rig:
                     break
                 if command == "end":
                     return
-                self._obey(*command.split())
-                print(f"done {command}", flush=True)
-            self._send(what)
+                answer = self._obey(*command.split())
+                print(f"done {command} {answer}".rstrip(), flush=True)
+            if self._paused_s is None:
+                self._send(what)
 
     def _listen(self) -> None:
         for line in sys.stdin:
@@ -166,9 +187,24 @@ class Rig:
             behind = int(max(0.0, time.monotonic() - due[what]) / periods[what])
             due[what] += periods[what] * (1 + behind)
 
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._begin_s if self._paused_s is None else self._paused_s
+
+    def _set_elapsed(self, elapsed_s: float) -> None:
+        if self._paused_s is not None:
+            self._paused_s = elapsed_s
+        self._begin_s = time.monotonic() - elapsed_s
+
     def _now_ns(self) -> int:
-        elapsed_s = time.monotonic() - self._begin_s
-        return START_NS + round((elapsed_s % self._loop_s if self._loop_s else elapsed_s) * 1e9)
+        elapsed_s = self._elapsed_s()
+        if self._loop_s:
+            elapsed_s = self._loop_from_s + (elapsed_s - self._loop_from_s) % self._loop_s
+        return START_NS + round(elapsed_s * 1e9)
+
+    def _image_ns(self) -> int:
+        if self._stamps == "zero":
+            return 0
+        return self._still_ns if self._stamps == "still" else self._now_ns() + round(self._lead_s * 1e9)
 
     def _send(self, what: str) -> None:
         now_ns = self._now_ns()
@@ -179,35 +215,81 @@ class Rig:
                 self._clock.publish(message)
         elif what == "tf":
             if self._odometry:
-                pose = np.eye(4)
-                pose[0, 3] = SPEED * (now_ns - START_NS) * 1e-9
-                self._tf.publish(TFMessage(transforms=[edge("odom", "base_link", now_ns, pose)]))
+                self._send_odometry(now_ns - round(self._lag_s * 1e9))
         else:
-            self._cameras[what].send(0 if self._zero else now_ns + round(self._lead_s * 1e9))
+            self._cameras[what].send(self._image_ns())
 
-    def _obey(self, kind: str, *rest: str) -> None:
+    def _send_odometry(self, stamp_ns: int) -> None:
+        pose = np.eye(4)
+        pose[0, 3] = SPEED * (stamp_ns - START_NS) * 1e-9
+        self._tf.publish(TFMessage(transforms=[edge("odom", "base_link", stamp_ns, pose)]))
+
+    def _step(self) -> int:
+        """A set of images with all that comes with it; time moves by one period."""
+        if self._paused_s is None:
+            raise ValueError("a step needs a pause")
+        self._set_elapsed(self._paused_s + 1 / self._rate_hz)
+        self._send("clock")
+        first_ns = self._now_ns()
+        for k in range(round(TF_HZ / self._rate_hz) + 1):
+            if self._odometry:
+                # Newer than the images, as it will be by the time at which they are worked on.
+                self._send_odometry(first_ns + round((k / TF_HZ - self._lag_s) * 1e9))
+        begin_s = self._paused_s
+        for place, name in enumerate(self._cameras):
+            self._paused_s = begin_s + OFFSET_S * place
+            self._send(name)
+        self._paused_s = begin_s
+        return self._image_ns()
+
+    def _obey(self, kind: str, *rest: str) -> int | str:
         if kind == "camera":
-            name, mode, *numbers = rest
-            if mode == "size":
-                self._cameras[name].set("ok")
-                self._cameras[name].size = (int(numbers[0]), int(numbers[1]))
-            else:
-                self._cameras[name].set(mode)
+            self._change(self._cameras[rest[0]], *rest[1:])
         elif kind == "tf":
-            self._odometry = rest[0] == "on"
+            self._odometry = rest[0] != "off"
+            self._lag_s = float(rest[1]) if rest[0] == "lag" else 0.0
         elif kind == "mount":
             self._mounted[rest[0]] = rest[1] == "on"
             self._mount()
         elif kind == "jump":
-            self._begin_s -= float(rest[0])
+            self._set_elapsed(self._elapsed_s() + float(rest[0]))
+        elif kind == "loop":
+            now_s = (self._now_ns() - START_NS) * 1e-9
+            self._set_elapsed(now_s)
+            self._loop_from_s, self._loop_s = now_s, float(rest[0])
         elif kind == "lead":
             self._lead_s = float(rest[0])
         elif kind == "stamps":
-            self._zero = rest[0] == "zero"
+            self._stamps, self._still_ns = rest[0], self._now_ns()
         elif kind == "clock":
             self._ticking = rest[0] == "on"
+        elif kind == "await":
+            while not all(camera.heard() for camera in self._cameras.values()):
+                time.sleep(0.02)
+        elif kind == "pause":
+            self._paused_s = self._elapsed_s()
+        elif kind == "step":
+            return self._step()
+        elif kind == "run":
+            self._set_elapsed(self._elapsed_s())
+            self._paused_s = None
+            return self._image_ns()
         else:
             raise ValueError(f"unknown command {kind!r}")
+        return ""
+
+    @staticmethod
+    def _change(camera: Camera, mode: str, *rest: str) -> None:
+        if mode in ("size", "resize", "frame"):
+            camera.set("ok")
+        else:
+            camera.set(mode)
+        if mode == "frame":
+            camera.frame = rest[0]
+        if mode in ("size", "resize"):
+            camera.size = (int(rest[0]), int(rest[1]))
+        if mode == "size":
+            camera.info_size = camera.size
 
     def _mount(self) -> None:
         edges = []
