@@ -86,7 +86,7 @@ CAMERA = (
     Case("a camera changes size, its CameraInfo does not", ("96x72",), begin=("camera left resize 96 72",),
          end=("camera left ok",), entry=LEFT, goes_on=True),
     Case("a camera has no transform", ("frame 'adrift' is unknown",), begin=("camera left frame adrift",),
-         end=("camera left ok",), entry=LEFT, goes_on=True, logs="frame 'adrift' is unknown"),
+         end=("camera left ok",), entry=LEFT, goes_on=True),
 )  # fmt: skip
 
 NETWORK = (
