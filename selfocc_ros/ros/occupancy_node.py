@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -242,9 +241,7 @@ class OccupancyNode:
     def save_scene(self) -> str:
         """Write what was predicted last to `save_directory`."""
         _, outputs = self._configured()
-        folder = self._values().save_directory
-        home = Path(os.environ.get("ROS_HOME") or "~/.ros") / "selfocc"
-        return outputs.save((Path(folder) if folder else home).expanduser())
+        return outputs.save(self._values().save_directory)
 
     def load_checkpoint(self) -> str:
         """Go over to the network that `checkpoint` names now; the one in use stays where that fails."""
