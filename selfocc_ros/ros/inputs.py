@@ -8,7 +8,7 @@ only looks at stamps, says whether a set has become complete. Work on a set happ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.filter_sync import FilterSynchronizer
+from selfocc_ros.ros.mountings import Mounting
 from selfocc_ros.ros.optional import MissingPackageError, check_packages, converted
 from selfocc_ros.ros.status import Status
 from selfocc_ros.ros.time_watch import TimeWatch, jump_sentence
@@ -53,6 +54,7 @@ class CameraInputs:
         on_jump: called when time jumps, with the seconds: negative where it went back.
         on_frame: called with each image of the rig as it comes in, for who looks on (`live_check.py`).
         tree: gets the mountings that the parameters' files give.
+        on_mountings: called with these mountings whenever the rig changes, for who tells others of them.
 
     Raises:
         ConfigError: the preset or the calibration file cannot be used.
@@ -69,6 +71,7 @@ class CameraInputs:
         on_jump: Callable[[float], None],
         on_frame: Callable[[CameraFrame], None] | None = None,
         tree: TransformTree | None = None,
+        on_mountings: Callable[[Sequence[Mounting]], None] | None = None,
     ) -> None:
         self._node = node
         self._source = RigSource.of(parameters)
@@ -79,6 +82,7 @@ class CameraInputs:
         self._on_sets = on_sets
         self._on_jump = on_jump
         self._on_frame = on_frame
+        self._on_mountings = on_mountings
         self._watch = CameraWatch(self._source.wanted)
         self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
         self._infos: dict[str, tuple[Any, ...]] = {}
@@ -161,6 +165,8 @@ class CameraInputs:
                 self._complain((name, "calibration"), lacking)
         for sentence in self._source.strangers(cameras):
             self._complain(("stranger", sentence), sentence)
+        if self._on_mountings is not None:
+            self._on_mountings(self._source.mountings(cameras))
         self.reset()
 
     def _make_synchronizer(self) -> RigSynchronizer[CameraFrame] | FilterSynchronizer[CameraFrame]:

@@ -33,6 +33,7 @@ from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.executor import NodeExecutor
 from selfocc_ros.ros.inputs import CameraInputs, Sets
 from selfocc_ros.ros.managed_node import ManagedNode
+from selfocc_ros.ros.mountings import MountingBroadcaster
 from selfocc_ros.ros.optional import check_packages
 from selfocc_ros.ros.outputs import Outputs
 from selfocc_ros.ros.parameters import Parameters
@@ -99,6 +100,7 @@ class OccupancyNode:
         self._listener: TransformListener | None = None
 
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self._mountings = MountingBroadcaster(node)
         self._services = Services(node, self)
         self._clock = ClockWatch(node, self._status, self._complain)
         # Steady time: with use_sim_time the node must look around and report also while /clock stands still.
@@ -219,12 +221,14 @@ class OccupancyNode:
             on_sets=self._offer,
             on_jump=self._start_afresh,
             tree=self._tree,
+            on_mountings=self._mountings.tell,
         )
 
     def _end_inputs(self) -> None:
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+            self._mountings.close()
             self._status.set_cameras({})
             self._status.set_waiting([])
         self._forget()

@@ -16,7 +16,9 @@ from tf2_msgs.msg import TFMessage
 
 from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.poses import body_from_optical, matrix_to_quaternion, pose_from_rpy
+from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.ros import qos
+from selfocc_ros.ros.mountings import MountingBroadcaster
 from selfocc_ros.ros.transforms import TransformListener
 from selfocc_ros.sensing.frames import RigSample
 from selfocc_ros.sensing.gather import gather_sample
@@ -96,6 +98,27 @@ def test_a_calibration_file_stands_in_for_camera_info_and_transforms(tmp_path: P
     np.testing.assert_allclose(sample.rig.base_from_camera[0], expected, atol=1e-12)
     assert not snapshot.waiting
     assert bench.told == [f"{file} has camera 'roof', but no camera has that name (there are: front)"]
+
+
+def test_others_hear_of_mountings_that_come_from_a_file(tmp_path: Path) -> None:
+    mounting = {"translation": [1.0, 0.2, 1.5], "rpy": [0.0, 0.1, 0.3], "axes": "body"}
+    file = tmp_path / "calibration.yaml"
+    file.write_text(yaml.safe_dump({"cameras": {"front": {"extrinsics": mounting}}}))
+    with input_bench(calibration_file=str(file)) as bench:
+        broadcaster = MountingBroadcaster(bench.listener)
+        bench.announce = broadcaster.tell
+        other = TransformTree()
+        bench.publisher(Image, "/front/image_raw")
+        bench.publisher(CameraInfo, "/front/camera_info")
+        bench.until(lambda: bench.inputs.cameras, "the camera")
+        listener = TransformListener(bench.camera, other, bench.told.append)  # who comes later hears of it too
+        bench.until(lambda: "front_calibrated" in other.frames(), "the mounting")
+        expected = pose_from_rpy((1.0, 0.2, 1.5), 0.0, 0.1, 0.3) @ body_from_optical()
+        np.testing.assert_allclose(other.lookup("base_link", "front_calibrated", 0), expected, atol=1e-9)
+        listener.close()
+        broadcaster.close()
+        broadcaster.tell([])  # nothing to tell, nothing published
+        assert "/tf_static" not in [publisher.topic_name for publisher in bench.listener.publishers]
 
 
 def test_a_preset_without_camera_info_says_what_it_needs() -> None:

@@ -37,6 +37,7 @@ class InputBench:
         self.told: list[str] = []
         self.status = Status()
         self.tree = TransformTree()
+        self.announce: Callable[[Any], None] = lambda mountings: None  # noqa: ARG005  a test may replace it
         self.inputs = CameraInputs(
             self.listener,
             parameters,
@@ -45,6 +46,7 @@ class InputBench:
             self.sets.extend,
             self.jumps.append,
             tree=self.tree,
+            on_mountings=lambda mountings: self.announce(mountings),
         )
 
     def until(self, condition: Callable[[], Any], what: str, work: Callable[[], Any] = lambda: None) -> None:
