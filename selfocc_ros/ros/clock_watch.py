@@ -32,7 +32,7 @@ class ClockWatch:
             self._sim, self._since_s = sim, now_s
             self._status.set_sim_time(sim)
         clock_ns = self._node.get_clock().now().nanoseconds
-        if clock_ns != self._seen_ns or self._status.snapshot().silent_s > STILL_S:
+        if clock_ns != self._seen_ns or not self._images_come():
             self._seen_ns, self._since_s = clock_ns, now_s
         sentence = ""
         if sim and now_s - self._since_s > STILL_S:
@@ -43,3 +43,7 @@ class ClockWatch:
             )
             self._complain("clock", sentence)
         self._status.trouble("clock", sentence)
+
+    def _images_come(self) -> bool:
+        cameras = self._status.snapshot().cameras.values()
+        return any(camera.age_s is not None and camera.age_s < STILL_S for camera in cameras)

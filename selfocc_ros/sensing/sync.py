@@ -19,10 +19,12 @@ sets. The rule, for a frame of the reference camera at time t:
 4. A set is given out when all cameras are final, or when max_wait has passed in stamp time; then those without a
    frame are missing. Sets leave in the order of their stamps. No frame serves two sets while its camera is as fast as
    the reference.
+5. A camera that has been silent for `silence_s` is not waited for, so that a dead one costs no time; when it is back,
+   it is missing from one set at most.
 
-If the reference camera falls silent for `reference_timeout_s`, the next camera of the list takes its place until it
-is back. All this is measured from each stream's own stamps, so a late start changes nothing but the first sets, which
-may lack what came before the start.
+If the reference camera falls silent for so long, the next camera of the list takes its place until it is back, and its
+sets wait for max_wait, for the reference may still come. All this is measured from each stream's own stamps, so a late
+start changes nothing but the first sets, which may lack what came before the start.
 """
 
 from __future__ import annotations
@@ -145,7 +147,7 @@ class RigSynchronizer(Generic[Item]):
         max_wait_s: how long after its stamp a set is given out at the latest (seconds, in stamp time).
         phases_s: when each camera fires (seconds), relative to anything they have in common; 0 where not given.
         min_cameras: sets with fewer frames are not given out.
-        reference_timeout_s: after how long a silence another camera becomes the reference.
+        silence_s: after how long a silence a camera is not waited for, and another one is the reference.
         jump_back_s: a stamp this far behind the newest of its own camera is a jump back in time: everything is
             forgotten, and sets under way are dropped. So is a second one in a row that is not as far behind. Repeated
             and single older stamps are ignored.
@@ -162,7 +164,7 @@ class RigSynchronizer(Generic[Item]):
         max_wait_s: float = 0.2,
         phases_s: Mapping[str, float] | None = None,
         min_cameras: int = 1,
-        reference_timeout_s: float = 1.0,
+        silence_s: float = 1.0,
         jump_back_s: float = 1.0,
     ) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
@@ -180,7 +182,7 @@ class RigSynchronizer(Generic[Item]):
         self._ranked = sorted(cameras, key=lambda camera: camera != reference)  # the reference first, others in order
         self._max_skew_ns = round(max_skew_s * 1e9)
         self._max_wait_ns = round(max_wait_s * 1e9)
-        self._timeout_ns = round(reference_timeout_s * 1e9)
+        self._silence_ns = round(silence_s * 1e9)
         self._min_cameras = min_cameras
         self._timeline = Timeline(jump_back_s, returns=_RETURNS)
         self.ignored = 0
@@ -215,6 +217,7 @@ class RigSynchronizer(Generic[Item]):
             self._reset()
         stream = self._streams[camera]
         frame = stream.add(stamp_ns, item)
+        self._begin_ns = stamp_ns if self._begin_ns is None else min(stamp_ns, self._begin_ns)
         # A camera of higher rank is alive: those that stood in for it at this time, or run ahead of it, step back.
         self._pending = [p for p in self._pending if p.rank <= stream.rank or p.stamp_ns + self._max_wait_ns < stamp_ns]
         if not self._has_superior(stream.rank, stamp_ns):
@@ -241,11 +244,12 @@ class RigSynchronizer(Generic[Item]):
         }
         self._by_rank = [self._streams[camera] for camera in self._ranked]
         self._pending = []
+        self._begin_ns: int | None = None  # stamp of the first frame of all
 
     def _has_superior(self, rank: int, stamp_ns: int) -> bool:
         """Whether a camera of higher rank has been heard of lately enough to be the reference itself."""
         return any(
-            other.newest is not None and other.newest >= stamp_ns - self._timeout_ns for other in self._by_rank[:rank]
+            other.newest is not None and other.newest >= stamp_ns - self._silence_ns for other in self._by_rank[:rank]
         )
 
     def _release(self, now_ns: int | None, everything: bool) -> list[FrameSet[Item]]:
@@ -272,7 +276,7 @@ class RigSynchronizer(Generic[Item]):
             return True
         # A camera whose clock runs far ahead of the reference's must not end all waiting.
         own = self._by_rank[pending.rank].newest or pending.stamp_ns
-        return any(deadline <= stamp <= own + self._timeout_ns for stamp in stamps)
+        return any(deadline <= stamp <= own + self._silence_ns for stamp in stamps)
 
     def _assemble(self, pending: _Pending, expired: bool) -> FrameSet[Item] | None:
         reference = self._by_rank[pending.rank]
@@ -283,7 +287,7 @@ class RigSynchronizer(Generic[Item]):
                 continue
             expected = pending.stamp_ns + stream.phase_ns - reference.phase_ns
             frame, final = stream.choose(expected, pending.period_ns, self._max_skew_ns)
-            if not final and not expired:
+            if not final and not expired and not self._is_silent(stream, pending.stamp_ns):
                 return None
             if frame is not None:
                 chosen[camera] = frame
@@ -291,6 +295,11 @@ class RigSynchronizer(Generic[Item]):
             self._streams[camera].used = frame.stamp_ns
         missing = tuple(camera for camera in self._cameras if camera not in chosen)
         return FrameSet(pending.stamp_ns, {camera: frame.item for camera, frame in chosen.items()}, missing)
+
+    def _is_silent(self, stream: _Stream[Item], stamp_ns: int) -> bool:
+        """Whether a camera has long sent nothing, at a time of others."""
+        last = stream.newest if stream.newest is not None else self._begin_ns
+        return last is not None and last < stamp_ns - self._silence_ns
 
     def _forget_old(self) -> None:
         """Keep no frame that no set can want any more, nor any for long: memory is bounded whatever stamps do."""
@@ -303,7 +312,7 @@ class RigSynchronizer(Generic[Item]):
                 wanted = max(wanted, min(reference, stream.newest))
             if self._pending:
                 wanted = min(wanted, self._pending[0].stamp_ns)
-            wanted = max(wanted, stream.newest - self._max_wait_ns - self._timeout_ns)
+            wanted = max(wanted, stream.newest - self._max_wait_ns - self._silence_ns)
             spread = max(abs(stream.phase_ns - other.phase_ns) for other in self._by_rank)
             while stream.frames and stream.frames[0].stamp_ns < wanted - self._max_skew_ns - spread:
                 stream.frames.popleft()

@@ -26,14 +26,27 @@ from selfocc_ros.sensing.sync import RigSynchronizer, SyncError
 
 
 @pytest.mark.fault
-def test_a_dead_camera_is_missing_and_delays_by_max_wait_only() -> None:
+def test_a_camera_that_never_was_delays_by_max_wait_and_soon_not_at_all() -> None:
     events = [e for e in rig_events(NUSCENES, S // 12, 60) if e[0] != "back"]
     sync: RigSynchronizer[tuple[str, int]] = RigSynchronizer(list(NUSCENES), max_wait_s=0.2)
     out = [(e[1], s) for e in events for s in sync.push(*e)]
     assert len(out) >= 57
     assert {s.missing for _, s in out} == {("back",)}
-    assert max(when - s.stamp_ns for when, s in out) < 200 * MS + S // 12
-    assert min(when - s.stamp_ns for when, s in out) >= 200 * MS
+    early = [when - s.stamp_ns for when, s in out if s.stamp_ns < START + 800 * MS]
+    assert 200 * MS <= min(early) <= max(early) < 200 * MS + S // 12
+    late = [when - s.stamp_ns for when, s in out if s.stamp_ns > START + S + S // 2]
+    assert max(late) <= 45 * MS  # the last of those that are alive
+
+
+@pytest.mark.fault
+def test_a_camera_that_dies_is_soon_not_waited_for_and_taken_back() -> None:
+    events = [e for e in rig_events(NUSCENES, S // 12, 90) if not (e[0] == "back" and 20 <= e[2][1] < 60)]
+    sync: RigSynchronizer[tuple[str, int]] = RigSynchronizer(list(NUSCENES), max_wait_s=0.2)
+    out = [(e[1], s) for e in events for s in sync.push(*e)]
+    assert [s.missing for _, s in out] == [()] * 20 + [("back",)] * 40 + [()] * 30
+    waits = [when - s.stamp_ns for when, s in out]
+    assert max(waits[20:30]) >= 200 * MS
+    assert max(waits[36:]) <= 45 * MS
 
 
 @pytest.mark.fault
