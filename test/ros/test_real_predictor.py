@@ -111,7 +111,7 @@ def test_a_checkpoint_that_cannot_be_used(fault: str, make_bag: Any, checkpoint:
         assert said.count(str(file)) == 1
         errors = [line for line in processes.log("node").read_text().splitlines() if line.startswith("[ERROR]")]
         assert len(errors) == 1, errors
-        assert "the node cannot work: " in errors[0]
+        assert "the node cannot be configured: " in errors[0]
         assert str(file) in errors[0]
         assert "node" in processes.pids(), "the node has ended"
         os.kill(processes.pids()["node"], signal.SIGTERM)
