@@ -182,6 +182,37 @@ def test_a_mounting_that_changes_is_taken_over() -> None:
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+def test_an_image_of_another_size_is_left_out_until_its_calibration_follows() -> None:
+    small, large = CameraModel(160, 120, K), CameraModel(160, 120, K).resized(320, 240)
+    with input_bench() as bench:
+        images, infos = {}, {}
+        for name in ("front", "left"):
+            images[name] = bench.publisher(Image, f"/{name}/image_raw")
+            infos[name] = bench.publisher(CameraInfo, f"/{name}/camera_info", latched=True)
+            infos[name].publish(camera_info(small))
+            bench.tree.set_static("base_link", f"{name}_optical", pose_from_rpy((1, 0, 1.5), 0, 0, 0))
+        bench.until(lambda: len(bench.inputs.models()) == 2, "both calibrations")
+        bench.until(lambda: all(p.get_subscription_count() for p in images.values()), "subscriptions")
+
+        def network_input(number: int) -> Any:
+            for name, camera in (("front", small), ("left", large)):
+                message = raw_image((1000 + 100 * number) * MS, scene(camera.pixel_rays()))
+                message.header.frame_id = f"{name}_optical"
+                images[name].publish(message)
+            bench.until(lambda: len(bench.sets) > number, "a set")
+            return preprocess(sample_of(bench), (80, 60))
+
+        before = network_input(0)
+        assert before.rig.names == ("front",)
+        assert before.failed == {"left": "camera 'left': the image is 320x240, but its calibration is for 160x120"}
+        infos["left"].publish(camera_info(large))
+        bench.until(lambda: bench.inputs.models()["left"].width == 320, "the calibration")
+        after = network_input(1)
+        assert after.rig.names == ("front", "left")
+        assert not after.failed
+        np.testing.assert_allclose(after.rig.cameras[0].matrix, after.rig.cameras[1].matrix)
+
+
 def mounting(x: float) -> TransformStamped:
     pose = pose_from_rpy((x, 0, 1.5), 0, 0, 0) @ body_from_optical()
     out = TransformStamped(child_frame_id="front_optical")
