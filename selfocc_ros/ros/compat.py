@@ -57,3 +57,19 @@ def on_parameters(
 def incompatible_qos_callback(callback: Callable[[Any], None]) -> SubscriptionEventCallbacks:
     """Event callbacks for a subscription which call `callback` when a publisher's QoS cannot match."""
     return SubscriptionEventCallbacks(incompatible_qos=callback, use_default_callbacks=False)
+
+
+def answering(change_state: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The callback of the service change_state, made to answer no where a transition is not possible.
+
+    Up to Jazzy rclpy raises there, and who asked waits for ever.
+    """
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return change_state(request, response)
+        except RuntimeError:  # rclpy's RCLError, which has no public name; rcl_lifecycle has logged it
+            response.success = False
+            return response
+
+    return answer

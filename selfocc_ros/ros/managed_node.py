@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.node_parameters import ParameterError
+from selfocc_ros.ros import compat
 from selfocc_ros.ros.executor import SlowGroup
 from selfocc_ros.ros.parameters import prepared
 
@@ -54,6 +55,7 @@ class ManagedNode(LifecycleNode):
         self._work = work
         for service in self.services:
             if service.srv_name.endswith("/change_state"):
+                service.callback = compat.answering(service.callback)
                 service.callback_group = SlowGroup()
                 service.callback_group.add_entity(service)
 

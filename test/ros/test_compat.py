@@ -95,6 +95,17 @@ def test_events_are_found_where_humble_has_them(monkeypatch: pytest.MonkeyPatch)
     assert events.given == {"incompatible_qos": print, "use_default_callbacks": False}
 
 
+@pytest.mark.fault
+def test_fault_an_impossible_transition_is_answered_where_rclpy_raises() -> None:
+    def jazzy(_request: Any, _response: Any) -> Any:
+        raise RuntimeError("Transition is not registered.")
+
+    response = SimpleNamespace(success=True)
+    assert compat.answering(jazzy)(None, response) is response
+    assert response.success is False
+    assert compat.answering(lambda request, response: (request, response))(1, 2) == (1, 2)
+
+
 # Names that some of the supported releases do not have: only `compat.py` may know them.
 NEWER = {
     "event_handler", "qos_event", "add_post_set_parameters_callback", "add_pre_set_parameters_callback",
