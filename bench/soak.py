@@ -47,7 +47,9 @@ LOOP_S = 45.0
 HELD = 0.4
 STALE_S = 5.0
 LOOK_S = 0.1
-UNMEANT = re.compile(r"Traceback|a message could not be used|skipped: [A-Za-z]*(Error|Exception|Interrupt): |\[FATAL\]")
+UNMEANT = re.compile(
+    r"Traceback|a message could not be used|(skipped|not published): [A-Za-z]*(Error|Exception): |\[FATAL\]"
+)
 
 
 class Output:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros.occupancy_node import main
@@ -40,6 +41,19 @@ class FakePredictor:
 
     def describe(self) -> str:
         return f"a checksum made visible {self.name}".strip()
+
+    def decide(self, prediction: Any, occupied_below: float) -> OccupancyVolume:
+        return prediction.volume
+
+    def render_depth(
+        self,
+        prediction: Any,
+        camera: CameraModel,
+        base_from_camera: np.ndarray,
+        stride: int = 1,
+        least_opacity: float = 0.0,
+    ) -> np.ndarray:
+        return np.full((-(-camera.height // stride), -(-camera.width // stride)), 10.0, np.float32)
 
     def predict(self, sample: RigSample) -> Any:
         checksum, failed = 0, {}
