@@ -24,6 +24,10 @@ from selfocc_ros.ros.executor import SlowGroup
 from selfocc_ros.ros.parameters import prepared
 
 
+class AbandonedError(SelfOccError):
+    """A transition is given up since the process is asked to end, which is no fault that anybody has to be told of."""
+
+
 class Managed(Protocol):
     """What the transitions do. All may raise; SelfOccError where the reason is a sentence for the user."""
 
@@ -109,6 +113,8 @@ class ManagedNode(LifecycleNode):
     ) -> TransitionCallbackReturn:
         try:
             work()
+        except AbandonedError:
+            return TransitionCallbackReturn.FAILURE
         except SelfOccError as error:
             self.get_logger().error(f"the node cannot be {done}: {error}")
             return TransitionCallbackReturn.FAILURE

@@ -11,7 +11,6 @@ listens to transforms (`transforms.py`); and for a while those of transitions an
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -24,6 +23,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 
 from selfocc_ros.errors import SelfOccError
+from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.node_parameters import NodeParameters, ParameterError
 from selfocc_ros.ros import qos
@@ -32,7 +32,7 @@ from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.diagnostics import diagnostics
 from selfocc_ros.ros.executor import NodeExecutor
 from selfocc_ros.ros.inputs import CameraInputs, Sets
-from selfocc_ros.ros.managed_node import ManagedNode
+from selfocc_ros.ros.managed_node import AbandonedError, ManagedNode
 from selfocc_ros.ros.mountings import MountingBroadcaster
 from selfocc_ros.ros.optional import check_packages
 from selfocc_ros.ros.outputs import Outputs
@@ -43,6 +43,7 @@ from selfocc_ros.ros.spin import ArgumentError, ask_to_end, init, shut_down, tur
 from selfocc_ros.ros.status import Status
 from selfocc_ros.ros.time_watch import jump_sentence
 from selfocc_ros.ros.transforms import TransformListener
+from selfocc_ros.runtime.memory import free_memory
 from selfocc_ros.sensing.rig_source import RigSource
 
 LOOK_S = 0.5
@@ -147,7 +148,7 @@ class OccupancyNode:
             self._outputs = outputs = self.executor.call(self._make_outputs)
             self._pipeline = pipeline = Pipeline(
                 load=lambda: self._make_predictor(values),
-                models=lambda: {} if self._inputs is None else self._inputs.models(),
+                models=self._models,
                 tree=self._tree,
                 parameters=self._values,
                 # One that was still at work when all was released has nowhere to publish to.
@@ -161,7 +162,8 @@ class OccupancyNode:
             pipeline.enabled = self._enabled
             self._log.info(f"the network: {self._await(pipeline.start())}")
         except Exception as error:
-            self._status.model_failed(str(error) if isinstance(error, SelfOccError) else repr(error))
+            if not isinstance(error, AbandonedError):
+                self._status.model_failed(str(error) if isinstance(error, SelfOccError) else repr(error))
             self.release()
             raise
         self._status.set_lifecycle("inactive")
@@ -196,7 +198,7 @@ class OccupancyNode:
         if self._outputs is not None:
             self.executor.call(self._outputs.close)
             self._outputs = None
-        gc.collect()  # a network is full of cycles
+        free_memory()
         self._status.set_lifecycle("unconfigured")
 
     def finalized(self) -> None:
@@ -237,7 +239,7 @@ class OccupancyNode:
         """The result, unless the process is asked to end before it is there."""
         while not futures.wait([future], POLL_S).done:
             if self._ending.is_set():
-                raise SelfOccError("the node is about to end")
+                raise AbandonedError("the node is about to end")
         return future.result()
 
     # Services; see `services.Served`.
@@ -284,6 +286,10 @@ class OccupancyNode:
         return self._pipeline, self._outputs
 
     # What happens while it runs, on the thread of the callbacks.
+
+    def _models(self) -> dict[str, CameraModel]:
+        inputs = self._inputs  # asked on another thread
+        return {} if inputs is None else inputs.models()
 
     def _offer(self, sets: Sets) -> None:
         if self._pipeline is not None:

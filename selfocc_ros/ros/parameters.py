@@ -128,12 +128,15 @@ def _descriptor(name: str, option: Option) -> ParameterDescriptor:
     when = _WHEN.get(name, "may be set while the node runs" if option.live else "read when the node is configured")
     description = f"{option.text} Default {told}{' ' + option.unit if option.unit else ''}; {when}."
     descriptor = ParameterDescriptor(name=name, description=description, dynamic_typing=name in _DYNAMIC)
+    low, high = option.low, option.high
     if option.choices:
         descriptor.additional_constraints = f"one of {', '.join(option.choices)}"
-    if option.low is not None and option.high is not None and not isinstance(option.default, tuple):
-        if isinstance(option.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(option.low), to_value=int(option.high), step=1)]
-        else:
-            low, high = float(option.low), float(option.high)
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif low is None or high is None:
+        pass
+    elif isinstance(option.default, tuple):
+        descriptor.additional_constraints = f"the lowest first, {low:g} to {high:g}"
+    elif isinstance(option.default, int):
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    else:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
     return descriptor
