@@ -189,6 +189,7 @@ class RigSynchronizer(Generic[Item]):
         self._streams: dict[str, _Stream[Item]] = {}
         self._by_rank: list[_Stream[Item]] = []
         self._pending: list[_Pending] = []
+        self._begin_ns: int | None = None  # stamp of the first frame of all
         self._reset()
 
     @property
@@ -244,7 +245,7 @@ class RigSynchronizer(Generic[Item]):
         }
         self._by_rank = [self._streams[camera] for camera in self._ranked]
         self._pending = []
-        self._begin_ns: int | None = None  # stamp of the first frame of all
+        self._begin_ns = None
 
     def _has_superior(self, rank: int, stamp_ns: int) -> bool:
         """Whether a camera of higher rank has been heard of lately enough to be the reference itself."""
