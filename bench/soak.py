@@ -104,18 +104,17 @@ class Soak:
         self._period_s = period_s
 
     def run(self, seconds: float) -> None:
-        """One fault after the other, until the time is up.
+        """One fault after the other, until the time is up and each was thrown equally often.
 
         Raises:
             BenchError: the node has ended, or does not answer.
         """
         deadline = time.monotonic() + seconds
-        bag: list[str] = []
         while time.monotonic() < deadline:
-            if not bag:  # every fault once, in a new order, and again
-                bag = sorted(FAULTS)
-                self._scene.dice.shuffle(bag)
-            self._throw(bag.pop())
+            order = sorted(FAULTS)
+            self._scene.dice.shuffle(order)
+            for name in order:
+                self._throw(name)
 
     def _throw(self, name: str) -> None:
         make, goes_on = FAULTS[name]
