@@ -105,7 +105,8 @@ class Drive:
 
 
 def _serialised(topic: Topic, moment: Moment) -> bytes:
-    return bytes(serialize_message(topic.make(moment)))
+    message = topic.make(moment)
+    return message if isinstance(message, bytes) else bytes(serialize_message(message))
 
 
 def main() -> int:

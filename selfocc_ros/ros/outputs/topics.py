@@ -18,7 +18,7 @@ from selfocc_ros.ros.outputs.grids import occupancy_grid, semantic_grid
 from selfocc_ros.ros.outputs.memory import Memory
 from selfocc_ros.ros.outputs.moment import Moment
 from selfocc_ros.ros.outputs.sdf_slice import sdf_slice, sdf_slice_points
-from selfocc_ros.ros.outputs.voxel_markers import VoxelMarkers
+from selfocc_ros.ros.outputs.voxel_markers import voxel_markers
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Topic:
         kind: class of its messages.
         profile: its quality of service.
         switch: name of its parameter in `NodeParameters.publish`.
-        make: the message of a moment, or None where there is none to publish.
+        make: the message of a moment, serialised or not, or None where there is none to publish.
     """
 
     kind: Any
@@ -45,13 +45,12 @@ class Topic:
 
 def topics(memory: Memory) -> dict[str, Topic]:
     """All of them by name below the node's; those of the local map feed `memory`."""
-    markers = VoxelMarkers()
     return {
         "occupancy_grid": Topic(OccupancyGrid, qos.GRID, "occupancy_grid", _occupancy_grid),
         "occupied_points": Topic(PointCloud2, qos.POINTS, "occupied_points", _occupied_points),
         "sdf_slice": Topic(OccupancyGrid, qos.GRID, "sdf_slice", _sdf_slice),
         "sdf_slice_points": Topic(PointCloud2, qos.POINTS, "sdf_slice", _sdf_slice_points),
-        "voxel_markers": Topic(Marker, qos.POINTS, "voxel_markers", lambda moment: _voxel_markers(markers, moment)),
+        "voxel_markers": Topic(Marker, qos.POINTS, "voxel_markers", _voxel_markers),
         "semantic_grid": Topic(OccupancyGrid, qos.GRID, "semantic_grid", _semantic_grid),
         "free_points": Topic(PointCloud2, qos.POINTS, "free_points", _free_points),
         "local_map": Topic(OccupancyGrid, qos.GRID, "local_map", lambda moment: _occupancy_grid(memory.add(moment))),
@@ -61,9 +60,9 @@ def topics(memory: Memory) -> dict[str, Topic]:
     }
 
 
-def _voxel_markers(markers: VoxelMarkers, moment: Moment) -> Marker:
+def _voxel_markers(moment: Moment) -> bytes:
     most = moment.parameters.max_markers
-    return markers.message(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, most)
+    return voxel_markers(moment.volume, moment.stamp_ns, moment.frame, moment.ground_z, most)
 
 
 def _occupancy_grid(moment: Moment) -> OccupancyGrid:

@@ -1,66 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Occupied voxels as one visualization_msgs/Marker of cubes, nearest first."""
+"""Occupied voxels as one visualization_msgs/Marker of cubes, nearest first.
+
+The message is made in its serialised form: a Python object for each of 20000 points and colours takes 60 ms of all
+threads of the node to make and to serialise, their bytes at once less than one.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from std_msgs.msg import ColorRGBA
+from rclpy.serialization import serialize_message
 from visualization_msgs.msg import Marker
 
-from selfocc_ros.geometry.voxels import OccupancyVolume, VoxelGrid, VoxelIndex, where
+from selfocc_ros.geometry.voxels import OccupancyVolume, where
 from selfocc_ros.ros.stamps import time_message
 from selfocc_ros.viz.colours import volume_palette
 
+_ENCAPSULATION = 4
+"""Bytes of CDR before the message; alignment counts from behind them."""
 
-class VoxelMarkers:
-    """Makes the markers; keeps the Point of every voxel that it has shown, which are ten times dearer than all else."""
 
-    def __init__(self) -> None:
-        self._grid: VoxelGrid | None = None
-        self._points: NDArray[np.object_] = np.empty(0, object)
+def voxel_markers(
+    volume: OccupancyVolume, stamp_ns: int, frame: str, ground_z: float = 0.0, most: int = 20000
+) -> bytes:
+    """A serialised visualization_msgs/Marker: the surface's voxels nearest to the origin of `frame` as a CUBE_LIST.
 
-    def message(
-        self, volume: OccupancyVolume, stamp_ns: int, frame: str, ground_z: float = 0.0, most: int = 20000
-    ) -> Marker:
-        """visualization_msgs/Marker, a CUBE_LIST of the surface's voxels nearest to the origin of `frame`.
+    Colours are those of ~/occupied_points. Action DELETE where nothing is occupied.
 
-        Colours are those of ~/occupied_points. Action DELETE where nothing is occupied.
+    Args:
+        ground_z: height of the ground, metres in `frame`: colours go by height above it.
+        most: number of voxels shown at most.
+    """
+    grid = volume.grid
+    message = Marker()
+    message.header.stamp = time_message(stamp_ns)
+    message.header.frame_id = frame
+    message.ns = "voxels"
+    message.type = Marker.CUBE_LIST
+    message.pose.orientation.w = 1.0
+    message.scale.x, message.scale.y, message.scale.z = (float(edge) for edge in grid.cell)
+    message.color.a = 1.0
+    index = where(volume.surface())
+    if not len(index[0]):
+        message.action = Marker.DELETE
+    x, y, z = (grid.line(axis) for axis in range(3))
+    squared = (x**2)[index[0]] + (y**2)[index[1]] + (z**2)[index[2]]
+    nearest = np.argsort(squared, kind="stable")[:most]
+    index = (index[0][nearest], index[1][nearest], index[2][nearest])
+    points = np.stack([x[index[0]], y[index[1]], z[index[2]]], axis=-1)
+    palette, entries = volume_palette(volume, index, ground_z)
+    colours = np.ones((len(entries), 4), np.float32)
+    colours[:, :3] = palette[entries] / np.float32(255)
+    return with_points(message, points, colours)
 
-        Args:
-            ground_z: height of the ground, metres in `frame`: colours go by height above it.
-            most: number of voxels shown at most.
-        """
-        grid = volume.grid
-        message = Marker()
-        message.header.stamp = time_message(stamp_ns)
-        message.header.frame_id = frame
-        message.ns = "voxels"
-        message.type = Marker.CUBE_LIST
-        message.pose.orientation.w = 1.0
-        message.scale.x, message.scale.y, message.scale.z = (float(edge) for edge in grid.cell)
-        message.color.a = 1.0
-        index = where(volume.surface())
-        if not len(index[0]):
-            message.action = Marker.DELETE
-            return message
-        x, y, z = (grid.line(axis) for axis in range(3))
-        squared = (x**2)[index[0]] + (y**2)[index[1]] + (z**2)[index[2]]
-        nearest = np.argsort(squared, kind="stable")[:most]
-        index = (index[0][nearest], index[1][nearest], index[2][nearest])
-        message.points = self._pooled(grid, index)
-        palette, entries = volume_palette(volume, index, ground_z)
-        colours = [ColorRGBA(r=r / 255, g=g / 255, b=b / 255, a=1.0) for r, g, b in palette.tolist()]
-        message.colors = [colours[entry] for entry in entries.tolist()]
-        return message
 
-    def _pooled(self, grid: VoxelGrid, index: VoxelIndex) -> list[Point]:
-        if grid != self._grid:
-            self._grid, self._points = grid, np.empty(int(np.prod(grid.shape)), object)
-        flat = np.ravel_multi_index(index, grid.shape)
-        new = np.flatnonzero(self._points[flat] == None)  # noqa: E711  element by element
-        places = (grid.line(axis)[index[axis][new]].tolist() for axis in range(3))
-        for at, x, y, z in zip(flat[new].tolist(), *places, strict=True):
-            self._points[at] = Point(x=x, y=y, z=z)
-        return list(self._points[flat])
+def with_points(message: Marker, points: NDArray[np.float64], colours: NDArray[np.float32]) -> bytes:
+    """A marker without points, serialised with points (M,3) and colours (M,4) in red, green, blue and alpha, 0..1."""
+    without = bytes(serialize_message(message))
+    order = "<" if without[1] & 1 else ">"
+    at = _points_at(message)
+    count = np.array(len(points), f"{order}u4").tobytes()
+    doubles_at = at + len(count)
+    padding = bytes(_aligned(doubles_at, 8) - doubles_at) if len(points) else b""
+    return b"".join(
+        [
+            without[: _ENCAPSULATION + at],
+            count + padding + points.astype(f"{order}f8").tobytes(),
+            count + colours.astype(f"{order}f4").tobytes(),
+            without[_ENCAPSULATION + at + 2 * len(count) :],
+        ]
+    )
+
+
+def _points_at(message: Marker) -> int:
+    """Where the number of points stands in a serialised marker, in bytes behind the encapsulation."""
+    at = 8  # header.stamp
+    for text in (message.header.frame_id, message.ns):
+        at = _aligned(at, 4) + 4 + len(text.encode("utf-8")) + 1
+    at = _aligned(at, 4) + 3 * 4  # id, type, action
+    at = _aligned(at, 8) + (7 + 3) * 8  # pose, scale
+    return _aligned(at + 4 * 4 + 8 + 1, 4)  # color, lifetime, frame_locked
+
+
+def _aligned(at: int, size: int) -> int:
+    return at + -at % size

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from rclpy.serialization import deserialize_message
+from visualization_msgs.msg import Marker
 
 from selfocc_ros.geometry.ground import BandError
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
@@ -16,7 +18,7 @@ from selfocc_ros.ros.outputs.clouds import free_points, occupied_points
 from selfocc_ros.ros.outputs.grids import occupancy_grid, semantic_grid
 from selfocc_ros.ros.outputs.moment import Moment
 from selfocc_ros.ros.outputs.sdf_slice import sdf_slice, sdf_slice_points
-from selfocc_ros.ros.outputs.voxel_markers import VoxelMarkers
+from selfocc_ros.ros.outputs.voxel_markers import voxel_markers
 from selfocc_ros.viz.colours import class_colours, height_colours
 
 NAMES = ("road", "car", "vegetation", "something new")
@@ -128,9 +130,8 @@ def test_occupied_points_and_markers(case: Case, surface_only: bool):
 
 
 def _check_markers(case: Case, voxels: list[tuple[int, int, int]], colours: np.ndarray) -> None:
-    markers = VoxelMarkers()
     for most in (10_000, 5):
-        marker = markers.message(case.volume, 0, "base_link", case.ground_z, most)
+        marker = deserialize_message(voxel_markers(case.volume, 0, "base_link", case.ground_z, most), Marker)
         assert marker.action == (marker.ADD if voxels else marker.DELETE)
         assert len(marker.points) == len(marker.colors) == min(most, len(voxels))
         far = [float(np.linalg.norm(case.centre(v))) for v in voxels]
