@@ -2,7 +2,7 @@
 """Small recordings as other projects write them: one for each preset of config/layouts.
 
 Topics, types, encodings, frames, stamps and the ways in which transforms are sent are those of the originals; images
-are small, and two seconds are enough.
+are small, and a second or two are enough.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from selfocc_ros.logs.writer import BagWriter
 START_NS = 1_700_000_000_000_000_000
 SIZE = (48, 32)
 CAMERA = CameraModel(*SIZE, np.array([[40.0, 0, 23.5], [0, 40.0, 15.5], [0, 0, 1]]))
-SECONDS = 2.5
 
 NUSCENES_PHASES = {
     "front": 0.0, "front_left": -0.0076, "front_right": 0.0079, "back_right": 0.0154, "back": 0.0252,
@@ -68,6 +67,11 @@ class Style:
     empty_headers: bool = False
     moving: bool = True
 
+    @property
+    def frames(self) -> int:
+        """Of each camera: a second and a half, or five."""
+        return max(5, round(1.5 * self.rate_hz))
+
 
 STYLES = {
     "town": Style(
@@ -109,7 +113,7 @@ def calibrations() -> dict[str, Any]:
 
 
 def write_preset_drive(path: Path, preset: str) -> Path:
-    """Write a recording of two and a half seconds as this preset's project would."""
+    """Write a short recording as this preset's project would."""
     style = STYLES[preset]
     rows = sorted([*_transforms(style), *_images(style)], key=lambda row: row[0])
     with BagWriter(path) as bag:
@@ -129,7 +133,7 @@ def _transforms(style: Style) -> Iterator[tuple[int, str, Any]]:
     if style.static:
         edges = [("base_link", frame, START_NS, mount) for frame, mount in mounts.items()]
         yield START_NS - 300_000_000, "/tf_static", messages.tf_message(edges)
-    for number in range(-1 - round(0.2 * style.tf_hz), round((SECONDS + 0.6) * style.tf_hz)):
+    for number in range(-1 - round(0.2 * style.tf_hz), round((style.frames / style.rate_hz + 0.3) * style.tf_hz) + 1):
         now = START_NS + round(number / style.tf_hz * 1e9)
         t = (now - START_NS) * 1e-9 if style.moving else 0.0
         way = pose_from_rpy((5.0 * t, 0.3 * t * t, 0.0), 0.0, 0.0, 0.12 * t)
@@ -142,7 +146,7 @@ def _transforms(style: Style) -> Iterator[tuple[int, str, Any]]:
 
 
 def _images(style: Style) -> Iterator[tuple[int, str, Any]]:
-    for number in range(round(SECONDS * style.rate_hz)):
+    for number in range(style.frames):
         for place, (camera, phase) in enumerate(style.phases.items()):
             now = START_NS + round((number / style.rate_hz + phase) * 1e9)
             stamp, frame = (0, "") if style.empty_headers else (now, _name(style.frame, camera))
