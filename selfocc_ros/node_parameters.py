@@ -108,7 +108,7 @@ class FusionParameters:
     )  # fmt: skip
     size: float = _option(60.0, "Length of the sides of the local map; memory grows with its square.", "m", (10, 400))
     decay: float = _option(
-        10.0, "Time in which what is not seen any more loses most of its weight in the local map.", "s", (0.1, 3600),
+        10.0, "Time after which what is not seen any more is forgotten in the local map.", "s", (0.1, 3600),
         live=True,
     )  # fmt: skip
     hit: float = _option(
