@@ -291,4 +291,4 @@ def _size(frame: CameraFrame) -> tuple[int, int]:
     try:
         return image_size(frame)
     except DecodeError:
-        return 0, 0  # no image at all: whoever decodes it says so
+        return frame.width, frame.height  # no image that can be read: whoever decodes it says so

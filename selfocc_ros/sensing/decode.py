@@ -79,10 +79,7 @@ def read_pixels(frame: CameraFrame, min_size: tuple[int, int] | None = None) -> 
         return _read_file(frame, min_size)
     if frame.encoding in RAW or frame.encoding in RARE:
         return _read_raw(frame)
-    supported = ", ".join((*COMPRESSED, *RAW, *RARE))
-    raise DecodeError(
-        f"camera '{frame.camera}': encoding '{frame.encoding}' is not supported, expected one of {supported}"
-    )
+    raise _unsupported(frame)
 
 
 def is_readable(encoding: str) -> bool:
@@ -94,8 +91,10 @@ def image_size(frame: CameraFrame) -> tuple[int, int]:
     """(width, height) of a frame, for image files from their header alone.
 
     Raises:
-        DecodeError: there is no such header.
+        DecodeError: there is no such header, or it is unknown how to read the encoding.
     """
+    if not is_readable(frame.encoding):
+        raise _unsupported(frame)
     if frame.encoding not in COMPRESSED:
         return frame.width, frame.height
     data = memoryview(frame.data).cast("B")
@@ -103,6 +102,13 @@ def image_size(frame: CameraFrame) -> tuple[int, int]:
         width, height = struct.unpack(">II", data[16:24])
         return int(width), int(height)
     return _parse_jpeg(frame, data)[:2]
+
+
+def _unsupported(frame: CameraFrame) -> DecodeError:
+    supported = ", ".join((*COMPRESSED, *RAW, *RARE))
+    return DecodeError(
+        f"camera '{frame.camera}': encoding '{frame.encoding}' is not supported, expected one of {supported}"
+    )
 
 
 def whole_image_size(frame: CameraFrame) -> tuple[int, int]:

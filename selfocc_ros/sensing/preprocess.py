@@ -72,13 +72,23 @@ def used_size(size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, 
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _one(frame: CameraFrame, camera: CameraModel, target: tuple[int, int] | OfficialInput) -> tuple[Image, CameraModel]:
+def check_size(frame: CameraFrame, camera: CameraModel) -> tuple[int, int]:
+    """(width, height) of a frame, which is that of its calibration.
+
+    Raises:
+        DecodeError: it is not, or the frame is no image.
+    """
     found = image_size(frame)
     if found != (camera.width, camera.height):
         raise DecodeError(
             f"camera '{frame.camera}': the image is {found[0]}x{found[1]}, "
             f"but its calibration is for {camera.width}x{camera.height}"
         )
+    return found
+
+
+def _one(frame: CameraFrame, camera: CameraModel, target: tuple[int, int] | OfficialInput) -> tuple[Image, CameraModel]:
+    found = check_size(frame, camera)
     if isinstance(target, OfficialInput):
         return _as_published(frame, camera, target)
     used = used_size(found, target)

@@ -26,6 +26,7 @@ from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros.occupancy_node import main
 from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import DecodeError, RigSample
+from selfocc_ros.sensing.preprocess import check_size
 
 HEAVY = 200_000_000
 GRID = VoxelGrid((-4.0, -3.0, -1.0), (4.0, 3.0, 2.2), (20, 15, 8))
@@ -57,8 +58,10 @@ class FakePredictor:
 
     def predict(self, sample: RigSample) -> Any:
         checksum, failed = 0, {}
-        for frame, pose in zip(sample.frames, sample.rig.base_from_camera, strict=True):
+        views = zip(sample.frames, sample.rig.cameras, sample.rig.base_from_camera, strict=True)
+        for frame, camera, pose in views:
             try:
+                check_size(frame, camera)
                 checksum = zlib.crc32(decode(frame).tobytes(), checksum)
             except DecodeError as error:
                 failed[frame.camera] = str(error)
