@@ -135,3 +135,14 @@ def test_fault_each_mistake_has_its_sentence(tmp_path: Path, values: Any, senten
 def test_fault_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mine\.yaml: cannot be read"):
         read_calibrations(tmp_path / "mine.yaml")
+
+
+def test_the_example_of_the_documentation_can_be_read(repository: Path, tmp_path: Path) -> None:
+    section = (repository / "docs" / "node.md").read_text().partition("### Calibration files")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "mine.yaml").write_text(example)
+    write(tmp_path / "rear.yaml", OF_ROS)
+    found = read_calibrations(tmp_path / "mine.yaml")
+    assert list(found) == ["front", "left", "rear"]
+    ahead = {name: c.extrinsics.base_from_camera()[:2, 2] for name, c in found.items() if c.extrinsics is not None}
+    np.testing.assert_allclose([ahead["front"], ahead["left"], ahead["rear"]], [[1, 0], [0, 1], [-1, 0]], atol=2e-3)
