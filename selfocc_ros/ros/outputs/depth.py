@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ class DepthTopics:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._closed = False
         self._publishers: dict[str, tuple[Publisher, Publisher]] = {}
         # Rays are kept with the camera model, and the strided one is small.
         self._strided: dict[str, tuple[CameraModel, int, CameraModel]] = {}
@@ -89,29 +91,19 @@ class DepthTopics:
         took: dict[str, float] = {}
         views = zip(sample.frames, sample.rig.cameras, sample.rig.base_from_camera, strict=True)
         for frame, camera, base_from_camera in views:
+            if self._closed:
+                break
             images, infos = self._of(frame.camera)
-            small = self._small(frame.camera, camera, stride)
-            if infos.get_subscription_count():
-                infos.publish(camera_info(small, frame.stamp_ns, frame.frame_id))
-            if not images.get_subscription_count():
-                continue
-
-            def render(
-                frame: CameraFrame = frame,
-                small: CameraModel = small,
-                pose: NDArray[np.float64] = base_from_camera,
-                images: Publisher = images,
-            ) -> None:
-                depth = predictor.render_depth(prediction, small, pose, least_opacity=LEAST_OPACITY)
-                images.publish(depth_image(depth, frame.stamp_ns, frame.frame_id))
-
-            name = f"depth/{frame.camera}"
-            took[name] = attempt(name, render)
+            if images.get_subscription_count() or infos.get_subscription_count():
+                view = frame, self._small(frame.camera, camera, stride), base_from_camera
+                name = f"depth/{frame.camera}"
+                took[name] = attempt(name, partial(_send, predictor, prediction, *view, images, infos))
         return took
 
     def close(self) -> None:
         """Take the topics away."""
-        for pair in self._publishers.values():
+        self._closed = True
+        for pair in list(self._publishers.values()):
             for publisher in pair:
                 self._node.destroy_publisher(publisher)
 
@@ -125,6 +117,22 @@ class DepthTopics:
 
     def _small(self, name: str, camera: CameraModel, stride: int) -> CameraModel:
         known = self._strided.get(name)
-        if known is None or known[0] is not camera or known[1] != stride:
+        if known is None or known[0] != camera or known[1] != stride:
             known = self._strided[name] = (camera, stride, camera.strided(stride))
         return known[2]
+
+
+def _send(
+    predictor: PredictorLike,
+    prediction: PredictionLike,
+    frame: CameraFrame,
+    camera: CameraModel,
+    base_from_camera: NDArray[np.float64],
+    images: Publisher,
+    infos: Publisher,
+) -> None:
+    if infos.get_subscription_count():
+        infos.publish(camera_info(camera, frame.stamp_ns, frame.frame_id))
+    if images.get_subscription_count():
+        depth = predictor.render_depth(prediction, camera, base_from_camera, least_opacity=LEAST_OPACITY)
+        images.publish(depth_image(depth, frame.stamp_ns, frame.frame_id))
