@@ -277,8 +277,12 @@ class LiveCheck:
         return {
             topic: TopicInfo(kinds[0], counts.get(topic, 0))
             for topic, kinds in self._node.get_topic_names_and_types()
-            if kinds[0] in _KINDS and self._node.count_publishers(topic)
+            if kinds[0] in _KINDS and self._node.count_publishers(topic) and not self._is_output(topic)
         }
+
+    def _is_output(self, topic: str) -> bool:
+        """Whether an occupancy node publishes it (rendered depth)."""
+        return any(topic.startswith(f"{name}/") for name in self._nodes)
 
     def _missing_cameras(self) -> list[str]:
         """Of cameras that parameter `cameras` names; that there are none at all is told already."""
@@ -297,7 +301,7 @@ class LiveCheck:
         if self._jumps:
             report.notes.append(f"time went back {self._jumps} times, as it does where a recording is played in a loop")
         if self._clock_ns:
-            report.notes.append("time is that of /clock: start the node with use_sim_time:=true")
+            report.notes.append("time is that of /clock: the node needs use_sim_time:=true")
         others = [name for name, _ in self._node.get_node_names_and_namespaces() if not name.startswith(NAME)]
         if not report.cameras and not others:
             out.append(

@@ -108,6 +108,19 @@ def test_it_starts_in_a_namespace_and_ends_on_ctrl_c(to: str, launch_file: Path,
     assert process.returncode == 0
 
 
+def test_without_autostart_the_node_waits_for_a_lifecycle_manager(launch_file: Path, tmp_path: Path) -> None:
+    process = start(launch_file, tmp_path, "autostart:=false")
+    try:
+        out = read_until(process, "unconfigured (waits to be configured)")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+    finally:
+        process.kill()
+    assert "unconfigured" in out, out
+    assert "process has finished cleanly" in rest, rest
+    assert process.returncode == 0
+
+
 @pytest.fixture
 def fake_rviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program in the place of rviz2; returns the folder into which it puts its arguments and its layout."""
