@@ -2,7 +2,7 @@
 """What an installed ROS adds: message_filters for matching, cv_bridge for encodings; and what is said without them.
 
 The tests that need the real packages are skipped without them. message_filters is pure Python: its sources on
-PYTHONPATH will do.
+PYTHONPATH will do; of cv_bridge PyPI has a port to pure Python, cv-bridge.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import pytest
 from input_bench import compressed_image, input_bench, raw_image
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from selfocc_ros.logs.convert import camera_frame
 from selfocc_ros.ros.filter_sync import FilterSynchronizer
 from selfocc_ros.ros.optional import MissingPackageError, converted, message_filters
+from selfocc_ros.sensing.decode import decode
 from selfocc_ros.sensing.frames import DecodeError
 
 MS = 1_000_000
@@ -29,7 +31,8 @@ needs_message_filters = pytest.mark.skipif(
     reason="message_filters is not installed: ros-<distro>-message-filters, or its sources on PYTHONPATH",
 )
 needs_cv_bridge = pytest.mark.skipif(
-    importlib.util.find_spec("cv_bridge") is None, reason="cv_bridge is not installed: ros-<distro>-cv-bridge"
+    importlib.util.find_spec("cv_bridge") is None,
+    reason="cv_bridge is not installed: ros-<distro>-cv-bridge, or its port cv-bridge on PyPI",
 )
 
 
@@ -96,6 +99,13 @@ def test_cv_bridge_converts() -> None:
     frame = converted("front", raw_image(5, pixels, "bgr8"))
     assert (frame.encoding, frame.width, frame.height, frame.stamp_ns) == ("rgb8", 10, 8, 5)
     assert (np.asarray(frame.data).reshape(8, 10, 3) == (30, 20, 10)).all()
+
+
+@needs_cv_bridge
+@pytest.mark.parametrize("encoding", ["bayer_rggb8", "bayer_bggr8", "bayer_gbrg8"])
+def test_cv_bridge_sees_the_colours_that_we_see(encoding: str) -> None:
+    message = raw_image(5, np.random.default_rng(0).integers(0, 255, (8, 10), np.uint8), encoding)
+    np.testing.assert_array_equal(decode(camera_frame("front", message)), decode(converted("front", message)))
 
 
 def test_what_cv_bridge_gives_goes_on_as_rgb(monkeypatch: pytest.MonkeyPatch) -> None:
