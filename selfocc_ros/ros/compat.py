@@ -14,9 +14,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
 def parameter_overrides(node: Node) -> dict[str, Parameter[Any]]:
@@ -73,3 +73,11 @@ def answering(change_state: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
             return response
 
     return answer
+
+
+def unmatched_subscriber_callback(callback: Callable[[Any], None]) -> PublisherEventCallbacks:
+    """Event callbacks for a publisher which call `callback` when a subscriber's QoS cannot match.
+
+    Nothing else is listened to: rclpy looks at each kind of event of each publisher at every turn of the executor.
+    """
+    return PublisherEventCallbacks(incompatible_qos=callback, use_default_callbacks=False)

@@ -100,7 +100,7 @@ class OccupancyNode:
         self._inputs: CameraInputs | None = None
         self._listener: TransformListener | None = None
 
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self._diagnostics = qos.offer(node, DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self._mountings = MountingBroadcaster(node)
         self._services = Services(node, self)
         self._clock = ClockWatch(node, self._status, self._complain)

@@ -7,8 +7,13 @@ arrive); a reliable one never matches a best-effort publisher. So a subscription
 
 from __future__ import annotations
 
+from typing import Any
+
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+
+from selfocc_ros.ros.compat import unmatched_subscriber_callback
 
 #: A second or more at usual rates: an image lost here is a set without its camera. Raw ones may have megabytes.
 IMAGE_DEPTH, COMPRESSED_DEPTH = 10, 30
@@ -56,3 +61,13 @@ def offered(node: Node, topic: str, depth: int, policy: str = "auto") -> QoSProf
 def same(one: QoSProfile, other: QoSProfile) -> bool:
     """Whether two profiles ask for the same reliability and durability."""
     return one.reliability == other.reliability and one.durability == other.durability
+
+
+def offer(node: Node, kind: Any, topic: str, profile: QoSProfile) -> Publisher:
+    """A publisher that tells of subscribers who ask for more than it offers, and so get nothing."""
+
+    def unmatched(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        node.get_logger().warning(f"a subscriber to {topic} gets nothing: it asks for another QoS ({policy})")
+
+    return node.create_publisher(kind, topic, profile, event_callbacks=unmatched_subscriber_callback(unmatched))

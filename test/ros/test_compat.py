@@ -88,11 +88,13 @@ def test_events_are_found_where_humble_has_them(monkeypatch: pytest.MonkeyPatch)
 
     humble = ModuleType("rclpy.qos_event")
     humble.SubscriptionEventCallbacks = Callbacks  # type: ignore[attr-defined]
+    humble.PublisherEventCallbacks = Callbacks  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "rclpy.event_handler", None)
     monkeypatch.setitem(sys.modules, "rclpy.qos_event", humble)
-    events = fresh_compat().incompatible_qos_callback(print)
-    assert isinstance(events, Callbacks)
-    assert events.given == {"incompatible_qos": print, "use_default_callbacks": False}
+    anew = fresh_compat()
+    for events in (anew.incompatible_qos_callback(print), anew.unmatched_subscriber_callback(print)):
+        assert isinstance(events, Callbacks)
+        assert events.given == {"incompatible_qos": print, "use_default_callbacks": False}
 
 
 @pytest.mark.fault

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import rclpy
@@ -15,7 +13,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from selfocc_ros.node_parameters import NodeParameters, ParameterError, options
-from selfocc_ros.ros.compat import on_parameters
 from selfocc_ros.ros.parameters import Parameters, prepared
 
 MakeNode = Callable[..., Node]
@@ -186,15 +183,3 @@ def test_whole_numbers_and_unknown_names_over_services():
     assert band.value == [0.0, 3.0]
     with pytest.raises(ParameterError, match=r"'publish.grid' does not exist \(did you mean 'publish.*grid'"):
         prepared([Parameter("publish.grid", value=True)])
-
-
-def test_where_nothing_is_called_after_setting_as_in_humble_they_count_once_checked():
-    callbacks: list[Callable[..., SetParametersResult]] = []
-    humble: Any = SimpleNamespace(add_on_set_parameters_callback=callbacks.append)
-    taken: list[Any] = []
-    on_parameters(humble, lambda parameters: "too many" if len(parameters) > 1 else "", taken.append)
-    [callback] = callbacks
-    refused = callback(["one", "two"])
-    assert (refused.successful, refused.reason, taken) == (False, "too many", [])
-    assert callback(["one"]).successful
-    assert taken == [["one"]]

@@ -111,7 +111,7 @@ class DepthTopics:
         if camera not in self._publishers:
             topic = f"~/depth/{topic_name(camera)}"
             kinds: tuple[tuple[Any, str], ...] = ((Image, topic), (CameraInfo, f"{topic}/camera_info"))
-            images, infos = (self._node.create_publisher(kind, name, qos.POINTS) for kind, name in kinds)
+            images, infos = (qos.offer(self._node, kind, name, qos.POINTS) for kind, name in kinds)
             self._publishers[camera] = images, infos
         return self._publishers[camera]
 

@@ -21,6 +21,7 @@ from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.geometry.voxels import OccupancyVolume
 from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.ros import qos
 from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.outputs.depth import DepthTopics
 from selfocc_ros.ros.outputs.memory import Memory
@@ -67,7 +68,7 @@ class Outputs:
         self._depth = DepthTopics(node)
         self._topics = topics(self._memory)
         self._publishers: dict[str, Publisher] = {
-            name: node.create_publisher(topic.kind, f"~/{name}", topic.profile) for name, topic in self._topics.items()
+            name: qos.offer(node, topic.kind, f"~/{name}", topic.profile) for name, topic in self._topics.items()
         }
         # Steady time: subscribers also come while /clock stands still.
         self._timer = node.create_timer(LOOK_S, self._serve_late, clock=Clock(clock_type=ClockType.STEADY_TIME))
