@@ -191,7 +191,8 @@ class Recovery:
                 self._fault.write_text(rest)
             elif first == "set":
                 name, _, word = rest.partition(" ")
-                parameter = Parameter(name, value=_WORDS[word]).to_parameter_msg()
+                value = _WORDS[word] if word in _WORDS else float(word)
+                parameter = Parameter(name, value=value).to_parameter_msg()
                 self._observer.call(self._set, SetParameters.Request(parameters=[parameter]))
             elif command == "rig kill":
                 self._rig.kill()

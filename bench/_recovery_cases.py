@@ -26,7 +26,7 @@ class Case:
         name: in words.
         says: what /diagnostics has to say of it, one of these texts; in the entry `<node>: <entry>`.
         begin, end: commands of the rig (test/ros/rig_driver.py), of the network (`network raise`) and of the node
-            (`set use_sim_time true`); what a jump of time does stands in `end`, for all that follows is good data.
+            (`set PARAMETER VALUE`); what a jump of time does stands in `end`, for all that follows is good data.
         entry: the entry of /diagnostics: `state` or `camera NAME`.
         goes_on: the node has to publish during the fault as well.
         silent: the node must not publish during the fault: there is nothing it could publish.
@@ -94,8 +94,9 @@ NETWORK = (
          begin=("network memory",), end=("network ",), silent=True, logs="skipped: the device is out of memory"),
     Case("the network raises", ("ZeroDivisionError: a bug of the network",), begin=("network raise",),
          end=("network ",), silent=True, logs="skipped: ZeroDivisionError"),
-    Case("the network is slower than the input", ("more than diagnostics.warn_latency",), begin=("network slow 1.2",),
-         end=("network ",), goes_on=True),
+    Case("the network is slower than the input", ("more than diagnostics.warn_latency (0.3 s)",),
+         begin=("set diagnostics.warn_latency 0.3", "network slow 0.5"),
+         end=("network ", "set diagnostics.warn_latency 1.0"), goes_on=True),
 )  # fmt: skip
 
 CASES = (*TIME, *CAMERA, *NETWORK)

@@ -188,7 +188,7 @@ class NodeParameters:
         0.2, "How long, in stamps, a set waits for a camera that is late; adds to the latency only when one is.", "s",
         (0, 5),
     )  # fmt: skip
-    min_cameras: int = _option(1, "Sets with images of fewer cameras are dropped.", "", (1, 64))
+    min_cameras: int = _option(1, "Sets with fewer cameras that can be used are dropped.", "", (1, 64))
     phases: tuple[str, ...] = _option(
         (),
         "When cameras fire, relative to each other, as texts 'camera=seconds'; 0 for those not listed.",

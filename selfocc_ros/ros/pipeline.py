@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -302,8 +302,7 @@ class Pipeline:
             unmoved,
         )
         self._tell_geometry(frames, models, sample, parameters.fixed_frame)
-        if not sample.frames:
-            self._skip("empty", f"none of its cameras can be used: {'; '.join(sample.problems.values())}")
+        if self._too_few(len(sample.frames), parameters, sample.problems.values()):
             return
         gathered_s = time.monotonic()
         prediction = self._predict(predictor, sample)
@@ -315,11 +314,22 @@ class Pipeline:
             self._status.problem(frame.camera, "image", problem)
             if problem:
                 self._complain((frame.camera, "image"), problem)
+        if self._too_few(len(sample.frames) - len(prediction.failed), parameters, prediction.failed.values()):
+            return
         outputs_s = self._publish(prediction, sample)
         done_s = time.monotonic()
         stages = {"queue": taken_s - formed_s, "transforms": gathered_s - taken_s, **prediction.timings_s}
         stages |= {"publish": done_s - predicted_s, **{f"publish.{name}": s for name, s in outputs_s.items()}}
         self._status.published({**stages, "total": done_s - formed_s})
+
+    def _too_few(self, usable: int, parameters: NodeParameters, reasons: Iterable[str]) -> bool:
+        """Whether a set has too few cameras that can be used, and is skipped."""
+        if usable >= parameters.min_cameras:
+            return False
+        found = "none of its cameras" if not usable else f"only {usable} of its cameras"
+        wanted = "" if parameters.min_cameras == 1 else f" (parameter min_cameras is {parameters.min_cameras})"
+        self._skip("few", f"{found} can be used{wanted}: {'; '.join(reasons)}")
+        return True
 
     def _tell_geometry(
         self, frames: FrameSet[CameraFrame], models: Mapping[str, CameraModel], sample: RigSample, fixed_frame: str

@@ -183,14 +183,15 @@ def test_whatever_a_predictor_raises_costs_one_set_and_is_told_once_per_kind(ben
 
 def test_a_camera_that_the_predictor_could_not_use_is_told_and_forgiven(bench: Bench):
     bench.odometry(0, 1000)
+    bench.tree.set_static("base_link", "left_optical", np.eye(4))
     answers = [{"front": "camera 'front': the image is torn"}, {}]
     bench.predict = lambda _: SimpleNamespace(volume=None, timings_s={}, failed=answers.pop(0))
     bench.pipeline.start()
-    bench.pipeline.offer([a_set(100)])
+    bench.pipeline.offer([a_set(100, "front", "left")])
     wait_for(lambda: bench.published == [100])
     assert bench.told == ["camera 'front': the image is torn"]
     assert "camera 'front': the image is torn" in bench.status.snapshot().waiting
-    bench.pipeline.offer([a_set(200)])
+    bench.pipeline.offer([a_set(200, "front", "left")])
     wait_for(lambda: bench.published == [100, 200])
     assert not bench.status.snapshot().cameras["front"].problems
 
@@ -433,3 +434,23 @@ def test_disabled_it_drops_what_comes_and_then_goes_on(bench: Bench):
     bench.pipeline.offer([a_set(200)])
     wait_for(lambda: bench.published == [200])
     assert bench.status.snapshot().dropped == 0
+
+
+@pytest.mark.fault
+def test_too_few_cameras_that_can_be_used_are_not_published(bench: Bench):
+    bench.parameters = NodeParameters(min_cameras=2, tf_wait=0.02)
+    bench.odometry(0, 1000)
+    bench.predict = lambda _: SimpleNamespace(volume=None, timings_s={}, failed={"front": "the image is torn"})
+    bench.pipeline.start().result(30.0)
+    bench.pipeline.offer([a_set(100, "front", "left")])  # there is no transform for the left one
+    wait_for(lambda: bench.status.snapshot().skipped == 1)
+    bench.tree.set_static("base_link", "left_optical", np.eye(4))
+    bench.pipeline.offer([a_set(200, "front", "left")])  # one image is torn
+    wait_for(lambda: bench.status.snapshot().skipped == 2)
+    reason = "only 1 of its cameras can be used (parameter min_cameras is 2): the image is torn"
+    bench.status.image("front", 200 * MS)
+    assert bench.status.snapshot().reason == reason
+    assert bench.published == []
+    bench.predict = bench.remember
+    bench.pipeline.offer([a_set(300, "front", "left")])
+    wait_for(lambda: bench.published == [300])
