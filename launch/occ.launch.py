@@ -20,10 +20,11 @@ from launch_ros.actions import Node
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.logs.reader import Bag
-from selfocc_ros.node_parameters import ParameterError
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.parameter_file import load_parameters
 from selfocc_ros.resources import resource
-from selfocc_ros.sensing.discovery import CameraTopics, find_cameras
+from selfocc_ros.sensing.discovery import CameraTopics
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.viz.rviz_layout import VehicleLayout, vehicle_layout
 
 # After the last message of a recording the node still works on the last images.
@@ -46,9 +47,9 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "preset",
         default_value="",
-        description="Topics, frames and calibration of a known kind of vehicle or recording: a name in config/layouts "
-        "(nuscenes2bag, nuscenes_to_ros2bag, dataset_bridge, pandaset, town) or a YAML file; empty: what params_file "
-        "says.",
+        description="Topics and frames of a known kind of vehicle or recording: "
+        f"{', '.join(sorted(path.stem for path in resource('config/layouts').glob('*.yaml')))}, or a YAML file; "
+        "empty: what params_file says.",
     ),
     DeclareLaunchArgument(
         "autostart",
@@ -70,7 +71,7 @@ ARGUMENTS = (
         "rviz",
         default_value="false",
         choices=["true", "false"],
-        description="Start RViz with the cameras of the recording, or of rviz_config where there is none.",
+        description="Start RViz, with the cameras of the recording or the preset; without these, of rviz_config.",
     ),
     DeclareLaunchArgument(
         "rviz_config", default_value=str(resource("rviz/occ.rviz")), description="Layout of RViz to start from."
@@ -177,23 +178,22 @@ def full_name(namespace: str) -> str:
     return "/" + "/".join(part for part in (*namespace.split("/"), "selfocc") if part)
 
 
-def base_frame(params_file: str) -> str:
-    """Returns the vehicle's frame where the parameter file names it, else an empty text."""
-    try:
-        return str(load_parameters(params_file).get("base_frame", ""))
-    except ParameterError:  # the node says what is wrong with the file, or goes on without that parameter
-        return ""
+def rig(values: dict[str, str]) -> tuple[dict[str, CameraTopics], str]:
+    """Returns what is known before the start: the cameras to show, and the vehicle's frame.
 
-
-def known_cameras(bag: str) -> dict[str, CameraTopics]:
-    """Returns the cameras of the recording that will be played; none without one, or where it cannot be read."""
-    if not bag:
-        return {}
+    Cameras are those of the recording, else those that the preset names; none where only the running system tells.
+    What is wrong with a file is not told here: the node and the player say it, and go on or not.
+    """
+    given = {"preset": preset(values["preset"])} if values["preset"] else {}
     try:
-        with Bag(existing("bag", bag)) as recording:
-            return find_cameras({name: info.type for name, info in recording.topics().items()})
-    except SelfOccError:  # the player says what is wrong with it
-        return {}
+        source = RigSource.of(NodeParameters.of({**load_parameters(values["params_file"]), **given}))
+        frame = source.parameters.base_frame
+        if not values["bag"]:
+            return source.expected(), frame
+        with Bag(existing("bag", values["bag"])) as recording:
+            return source.choose(source.find({name: info.type for name, info in recording.topics().items()}))[0], frame
+    except SelfOccError:
+        return {}, ""
 
 
 def written(layout: VehicleLayout) -> str:
@@ -210,8 +210,7 @@ def rviz(values: dict[str, str], use_sim_time: bool) -> list[LaunchDescriptionEn
         get_package_prefix("rviz2")
     except PackageNotFoundError:
         return [LogInfo(msg="rviz:=true, but rviz2 is not installed here: going on without it")]
-    cameras, frame = known_cameras(values["bag"]), base_frame(values["params_file"])
-    layout = vehicle_layout(config, cameras, frame, full_name(values["namespace"]))
+    layout = vehicle_layout(config, *rig(values), full_name(values["namespace"]))
     path = written(layout)
     node = Node(
         package="rviz2",

@@ -20,7 +20,7 @@ from selfocc_ros.node_parameters import AUTO, NodeParameters
 from selfocc_ros.sensing.calibration import CameraCalibration, Extrinsics, Intrinsics, read_calibrations
 from selfocc_ros.sensing.discovery import CameraTopics, choose_cameras, find_cameras, info_beside
 from selfocc_ros.sensing.frames import CameraFrame
-from selfocc_ros.sensing.layout import CameraLayout, Layout, load_layout
+from selfocc_ros.sensing.layout import CameraLayout, Layout, absolute, load_layout
 from selfocc_ros.sensing.sync import RigSynchronizer
 
 _FILLED = ("base_frame", "fixed_frame", "ground_z", "stamp", "max_skew", "max_wait", "min_cameras")
@@ -89,6 +89,20 @@ class RigSource:
                 camera.image, "" if self.intrinsics(name) else info or "", "Compressed" in types[camera.image]
             )
         return out
+
+    def expected(self) -> dict[str, CameraTopics]:
+        """The cameras that the preset names, before anything is heard; none where it leaves the names open."""
+        if self.layout is None:
+            return {}
+        return {
+            name: CameraTopics(
+                absolute(camera.image),
+                camera.info or "",
+                self.layout.transport == "compressed" or camera.image.endswith("compressed"),
+            )
+            for name, camera in self.layout.cameras.items()
+            if "*" not in name
+        }
 
     def choose(self, found: Mapping[str, CameraTopics]) -> tuple[dict[str, CameraTopics], tuple[str, ...]]:
         """The cameras that the parameter `cameras` wants of those found, and the entries that mean none of them."""

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.resources import resource
 from selfocc_ros.sensing.discovery import CameraTopics
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.viz.rviz_layout import LayoutError, vehicle_layout
 
 
@@ -44,7 +48,9 @@ def test_cameras_voxels_grid_local_map_and_transforms_show_at_once(manager: dict
     assert {"Transforms", "Occupied voxels", "Occupancy grid", "Local map", "Camera front", "Camera back"} <= shown
 
 
-@pytest.mark.parametrize("topic", ["/selfocc/occupancy_grid", "/selfocc/local_map"])
+@pytest.mark.parametrize(
+    "topic", [f"/selfocc/{n}" for n in ("occupancy_grid", "local_map", "sdf_slice", "semantic_grid")]
+)
 def test_a_kept_grid_is_subscribed_as_the_node_offers_it(topic: str, manager: dict[str, Any]) -> None:
     shown = display(manager, topic)
     assert shown["Class"] == "rviz_default_plugins/Map"
@@ -69,6 +75,25 @@ def test_each_camera_has_its_picture_and_its_depth(manager: dict[str, Any]) -> N
     for camera in cameras:
         assert topics[f"Camera {camera}"] == f"/camera/{camera}/image/compressed"
         assert topics[f"Depth {camera}"] == f"/selfocc/depth/{camera}"
+
+
+def test_every_output_of_the_node_has_its_display_and_no_other(manager: dict[str, Any], repository: Path) -> None:
+    table = (repository / "docs" / "node.md").read_text(encoding="utf-8").split("## Topics")[1].split("\n## ")[0]
+    outputs = set(re.findall(r"^\| `~/([a-z_]+)", table, re.MULTILINE))
+    topics = {shown["Topic"]["Value"] for shown in manager["Displays"] if "Topic" in shown}
+    shown_outputs = {topic.split("/")[2] for topic in topics if topic.startswith("/selfocc/")}
+    assert shown_outputs == outputs
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in resource("config/layouts").glob("*.yaml")))
+def test_the_cameras_of_a_preset_can_be_shown_before_they_are_there(name: str, repository: Path) -> None:
+    cameras = RigSource.of(NodeParameters(preset=name)).expected()
+    assert bool(cameras) == (name != "town")  # whose rigs have any cameras
+    topics = image_topics(
+        yaml.safe_load(vehicle_layout(layout_file(repository), cameras).text)["Visualization Manager"]
+    )
+    assert len(topics) == 12
+    assert all(f"Camera {camera}" in topics for camera in cameras)
 
 
 def test_the_layout_of_a_vehicle_has_its_cameras_frame_and_node(repository: Path) -> None:
