@@ -6,7 +6,8 @@
 The node is the real one with the small predictor of the tests, the rig is that of the fault tests; what happens when
 is drawn from `--seed`. A fault lasts `HELD` of the period. Reported are
 
-- stale: how often nothing was published for `STALE_S` although good data came, and after what fault;
+- stale, by fault: how often nothing was published for `STALE_S` after it, or for `SILENT_S` at the end of a fault
+  that leaves enough to publish from;
 - recovery: seconds from the end of a fault to the next message;
 - repeated: messages with the stamp of the one before;
 - exceptions: what the node's log tells of exceptions that nobody meant;
@@ -45,7 +46,7 @@ from selfocc_ros.ros.session import POINTS_TOPIC
 FAKE_NODE = Path(__file__).parents[1] / "test" / "ros" / "fake_node.py"
 LOOP_S = 45.0
 HELD = 0.4
-STALE_S = 5.0
+STALE_S, SILENT_S = 5.0, 2.5
 LOOK_S = 0.1
 UNMEANT = re.compile(
     r"Traceback|a message could not be used|(skipped|not published): [A-Za-z]*(Error|Exception): |\[FATAL\]"
@@ -121,7 +122,11 @@ class Soak:
         begin_s = time.monotonic()
         self.faults[name] += 1
         with make(self._scene):
-            self._watch(name, begin_s + HELD * self._period_s, goes_on)
+            while time.monotonic() < begin_s + HELD * self._period_s:
+                self._look()
+            silent_s = time.monotonic() - self._output.last_s
+            if goes_on and silent_s > SILENT_S:
+                self._note(name, f"nothing for {silent_s:.1f} s at its end")
         undone_s, count = time.monotonic(), self._output.count
         while self._output.count == count and time.monotonic() < undone_s + 4 * STALE_S:
             self._look()
@@ -129,14 +134,15 @@ class Soak:
         self.recoveries_s.append((recovery_s, name))
         if recovery_s > STALE_S:
             self._note(name, f"nothing for {recovery_s:.1f} s after it")
-        self._watch(name, begin_s + self._period_s, True)
+        self._watch(name, begin_s + self._period_s)
 
-    def _watch(self, name: str, until_s: float, goes_on: bool) -> None:
-        told_s = time.monotonic()
+    def _watch(self, name: str, until_s: float) -> None:
+        """Good data come until then."""
+        begin_s = time.monotonic()
         while time.monotonic() < until_s:
             self._look()
-            if goes_on and time.monotonic() - max(self._output.last_s, told_s) > STALE_S:
-                told_s = time.monotonic()
+            if time.monotonic() - max(self._output.last_s, begin_s) > STALE_S:
+                begin_s = time.monotonic()
                 self._note(name, f"nothing for {STALE_S:g} s")
 
     def _look(self) -> None:
