@@ -7,7 +7,7 @@ Its argument is JSON and says what is wrong with it: `cameras` by name, each wit
     zero: its stamps are zero;    mute: it offers its topic and sends nothing;    raw: bgr8 instead of jpeg
     reliable: of its images;      unmounted: it is not in /tf_static
 
-and `odometry` (false: none), `tf_reliable`, `static_latched`, `tf_delay_s`.
+and `odometry` (false: none), `tf_reliable`, `static_latched`, `tf_delay_s`, `clock` (true: the same time on /clock).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
@@ -87,7 +88,12 @@ def main(spec: dict[str, Any]) -> None:
         for camera in cameras:
             camera.send(now_ns)
 
+    clock = node.create_publisher(Clock, "/clock", 10) if spec.get("clock") else None
+
     def move() -> None:
+        if clock is not None:
+            now = node.get_clock().now().to_msg()
+            clock.publish(Clock(clock=now))
         timed.publish(TFMessage(transforms=[transform(time.time_ns() - delay_ns, "odom", "base_link")]))
 
     node.create_timer(0.1, take)

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
 
 from selfocc_ros.cli import main
 from selfocc_ros.logs.check_report import CheckReport, render_report
 from selfocc_ros.node_parameters import NodeParameters
+from selfocc_ros.ros import qos
 from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.live_check import check_live
 from selfocc_ros.ros.processes import Processes
+from selfocc_ros.ros.session import NODE
 
 RIG = Path(__file__).with_name("live_rig.py")
 SECONDS = 1.2
@@ -116,6 +123,28 @@ def test_a_camera_of_the_parameters_that_is_not_there(sound: int) -> None:
 
 
 @pytest.mark.fault
+def test_fault_who_cannot_hear_and_who_contradicts(sound: int) -> None:
+    """A viewer asks for what the node does not offer, and says that the vehicle hangs below another frame too."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=sound)
+    try:
+        viewer = Node("viewer", context=context)
+        points = f"/{NODE}/occupied_points"
+        viewer.create_subscription(PointCloud2, points, lambda _: None, qos.profile(1, latched=True))
+        static = viewer.create_publisher(TFMessage, "/tf_static", qos.profile(1, latched=True))
+        edge = TransformStamped(child_frame_id="base_link")
+        edge.header.frame_id, edge.transform.rotation.w = "map", 1.0
+        static.publish(TFMessage(transforms=[edge]))
+        report = check(sound, lambda report: "viewer" in str(report.nodes) and "map" in report.frames)
+    finally:
+        context.shutdown()
+    assert "the frame base_link is published below map and below odom: one of them must stop" in report.advice
+    said = report.nodes[f"/{NODE}"]
+    assert f"/viewer does not hear {points}: offered volatile, wanted transient local" in said
+    assert said[-1] == f"subscribed to: {points}"
+
+
+@pytest.mark.fault
 def test_fault_each_camera_is_told_what_it_lacks(faulty: CheckReport) -> None:
     assert faulty.unused_images["/camera/lonely/image/compressed"] == "there is no /camera/lonely/camera_info beside it"
     assert "64x48 but CameraInfo is for 128x96" in " ".join(faulty.cameras["large"].problems)
@@ -150,12 +179,13 @@ def test_fault_a_clock_of_its_own(vehicle: Vehicle) -> None:
 
 @pytest.mark.fault
 def test_fault_transforms_that_come_too_late(vehicle: Vehicle) -> None:
-    domain = vehicle({"front": {}}, tf_delay_s=1.4)
+    domain = vehicle({"front": {}}, tf_delay_s=1.4, clock=True)
     report = check(domain, lambda report: any("raise tf_wait" in sentence for sentence in report.advice))
     (late,) = [sentence for sentence in report.advice if "raise tf_wait" in sentence]
     assert late.startswith("the transform odom -> base_link comes up to 1.")
     assert "the node waits 0.5 s" in late
     assert not report.ok
+    assert "time is that of /clock: the node needs use_sim_time:=true" in report.notes
 
 
 @pytest.mark.fault
