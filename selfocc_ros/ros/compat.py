@@ -2,6 +2,9 @@
 """What differs between Humble, Jazzy, Kilted and Lyrical, in one place.
 
 Everything else in this folder is written against the part of rclpy that they share.
+
+What needs nothing here: Lyrical's messages may hold images in a GPU's memory (`rosidl_buffer`), but only for
+subscriptions that accept it, and ours don't; for them `data` is the array of bytes that it always was.
 """
 
 from __future__ import annotations

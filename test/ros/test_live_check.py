@@ -22,7 +22,7 @@ from selfocc_ros.logs.check_report import CheckReport, render_report
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.domain import environment, own_domain
-from selfocc_ros.ros.live_check import check_live
+from selfocc_ros.ros.live_check import LiveCheck, check_live
 from selfocc_ros.ros.processes import Processes
 from selfocc_ros.ros.session import NODE
 
@@ -186,6 +186,24 @@ def test_fault_transforms_that_come_too_late(vehicle: Vehicle) -> None:
     assert "the node waits 0.5 s" in late
     assert not report.ok
     assert "time is that of /clock: the node needs use_sim_time:=true" in report.notes
+
+
+def test_it_offers_nothing_and_serves_nothing() -> None:
+    """Beside what rclpy gives every node: who checks must not be noticed."""
+    with own_domain() as domain:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=domain)
+        try:
+            check = LiveCheck(NodeParameters(), context)
+            eye = Node("eye", context=context, start_parameter_services=False)
+            for name in ("selfocc_check", "selfocc_check_tf"):
+                topics = {topic for topic, _ in eye.get_publisher_names_and_types_by_node(name, "/")}
+                assert topics <= {"/parameter_events", "/rosout"}
+                services = {service for service, _ in eye.get_service_names_and_types_by_node(name, "/")}
+                assert services <= {f"/{name}/get_type_description"}
+            check.close()
+        finally:
+            context.shutdown()
 
 
 @pytest.mark.fault
