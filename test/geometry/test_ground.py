@@ -69,7 +69,10 @@ def test_things_are_found_on_roads_of_all_shapes_and_the_road_is_none_of_them(ro
     things = np.zeros(X.shape, bool)
     things[120:131, 90:95] = things[150:154, 150:154] = things[60, 100] = True  # a car, a kiosk, a post
     things[:, :60] = True  # houses, as far as the grid goes
-    higher = np.where(Y < -16.0, 4.0, 1.5) * things
+    low = np.zeros(X.shape, bool)
+    low[110:190, 108:110] = low[60:90, 130] = low[70:75, 90:94] = True  # kerb stones to stop lorries, a block
+    things |= low
+    higher = np.where(low, 0.55, np.where(Y < -16.0, 4.0, 1.5)) * things
     occupied = below(surface) | below(surface + higher)
     obstacles = (occupied & in_band(OCC3D, BAND, local_ground(occupied, OCC3D))).any(axis=0)
     inside = (surface > BOTTOM[1]) & (surface < BOTTOM[-1] - 2.0)  # the grid holds the ground and what stands on it
