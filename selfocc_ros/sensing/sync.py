@@ -45,7 +45,7 @@ _EARLY_EDGE = 0.54
 _GAPS = 8
 _SAME_RATE = 0.2
 _FOREIGN_CLOCK_NS = 5_000_000_000
-_RETURNS = 2  # a camera's images come in order, so a second old one in a row is no accident
+_RETURNS = 3  # encoders with several threads may swap two images, but not three
 
 
 class SyncError(SelfOccError, ValueError):
@@ -149,7 +149,7 @@ class RigSynchronizer(Generic[Item]):
         min_cameras: sets with fewer frames are not given out.
         silence_s: after how long a silence a camera is not waited for, and another one is the reference.
         jump_back_s: a stamp this far behind the newest of its own camera is a jump back in time: everything is
-            forgotten, and sets under way are dropped. So is a second one in a row that is not as far behind. Repeated
+            forgotten, and sets under way are dropped. So is a third one in a row that is not as far behind. Repeated
             and single older stamps are ignored.
 
     Attributes:
