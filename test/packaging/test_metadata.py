@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import subprocess
@@ -23,11 +24,28 @@ def test_package_xml_and_the_package_have_one_version(repository: Path) -> None:
 
 
 def test_package_xml_names_every_message_package_that_is_imported(repository: Path) -> None:
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in (repository / "selfocc_ros" / "ros").glob("*.py"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (repository / "selfocc_ros" / "ros").rglob("*.py"))
     imported = set(re.findall(r"^\s*(?:from|import) (\w+_msgs|\w+_interfaces|rclpy)\b", sources, re.MULTILINE))
     declared = {node.text for node in ET.parse(repository / "package.xml").getroot().iter("exec_depend")}
     assert "rclpy" in imported
     assert imported <= declared
+
+
+def test_both_releases_of_ros_have_the_same_wheels(repository: Path) -> None:
+    """A message package that the node comes to need is needed on Jazzy too."""
+    text = (repository / "setup.py").read_text(encoding="utf-8")
+    extras = {
+        ast.literal_eval(key): [re.split(r"[~<>=]", ast.literal_eval(item))[0] for item in value.elts]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.keyword) and node.arg == "extras_require" and isinstance(node.value, ast.Dict)
+        for key, value in zip(node.value.keys, node.value.values, strict=True)
+        if key is not None and isinstance(value, ast.List)
+    }
+    assert extras["ros"] == extras["ros-jazzy"]
+    lists = [repository / "underlay" / name for name in ("requirements.txt", "requirements-jazzy.txt")]
+    tools = [set(re.findall(r"^(ros-[a-z-]+)", path.read_text(), re.MULTILINE)) for path in lists]
+    assert tools[0] - tools[1] == {"ros-ament-cmake-ros-core"}  # which Jazzy does not have yet
+    assert tools[1] <= tools[0]
 
 
 def test_package_xml_is_valid(repository: Path) -> None:
