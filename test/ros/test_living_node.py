@@ -148,6 +148,29 @@ def test_the_node_outlives_its_players_and_goes_on_with_the_next(living: Living)
     assert living.log().count("time went back") == 1
 
 
+def test_outputs_are_switched_while_it_runs(living: Living):
+    """The local map on, which nobody has asked for before; points off."""
+
+    def switch(name: str, value: bool) -> None:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        assert living.call(SetParameters, "set_parameters", request).results[0].successful
+
+    switch("fusion.enabled", True)
+    switch("publish.occupied_points", False)
+    maps = living.hear(OccupancyGrid, "/selfocc/local_map", qos.GRID)
+    points = living.hear(PointCloud2, "/selfocc/occupied_points", qos.POINTS)
+    assert living.play("--wait-for-node", "selfocc", "--rate", "2") == 0
+    last = START_NS + 1_400_000_000
+    living.until(
+        lambda: maps and maps[-1].header.stamp.sec * 10**9 + maps[-1].header.stamp.nanosec == last, "the last map"
+    )
+    assert points == []
+    assert {found.header.frame_id for found in maps} == {"odom"}
+    assert (maps[-1].info.width, maps[-1].info.height) == (150, 150)
+    assert {-1, 0, 100} == set(maps[-1].data)
+    switch("publish.occupied_points", True)
+
+
 @pytest.mark.fault
 def test_a_camera_without_info_and_one_of_another_reliability(living: Living):
     """A best-effort camera joins the rig; its images are bgr8 with padded rows; a second one has no CameraInfo."""

@@ -13,7 +13,6 @@ from selfocc_ros.node_parameters import NodeParameters, checked
 from selfocc_ros.ros.outputs.memory import Memory
 from selfocc_ros.ros.outputs.topics import topics
 
-
 TOPICS = topics(Memory(TransformTree()))
 
 
