@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
@@ -18,6 +20,7 @@ from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
 from selfocc_ros.cli import main
+from selfocc_ros.logs.check import check_bag
 from selfocc_ros.logs.check_report import CheckReport, render_report
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
@@ -155,6 +158,33 @@ def test_fault_each_camera_is_told_what_it_lacks(faulty: CheckReport) -> None:
     assert faulty.cameras["raw"].offered == "best effort"
     assert "offer them reliably" in " ".join(faulty.cameras["raw"].notes)
     assert faulty.cameras["front"].problems == []
+
+
+def told(report: CheckReport) -> dict[str, Any]:
+    """What is said of each camera, but for how many images there were."""
+    return {
+        name: (c.image_topic, c.info_topic, c.encodings, c.size, c.info_size, c.lens, c.frame_id,
+               [re.sub(r"\d+ of \d+", "some", problem) for problem in c.problems])
+        for name, c in report.cameras.items()
+    }  # fmt: skip
+
+
+@pytest.mark.fault
+def test_fault_a_recording_that_is_played_gets_the_report_of_the_recording(make_bag: Any, tmp_path: Path) -> None:
+    def spoil(topic: str, _number: int, message: Any) -> Any:
+        if topic == "/camera/left/camera_info":
+            message.k[0] = np.nan
+        return message
+
+    bag = make_bag(tmp_path / "bag", seconds=8.0, change=spoil, static=("front", "left"))
+    offline = check_bag(bag)
+    assert [bool(camera.problems) for camera in offline.cameras.values()] == [False, True, True]
+    with own_domain() as domain, Processes(tmp_path, environment(domain)) as processes:
+        processes.start_module("player", "selfocc_ros.ros.bag_player", str(bag), "--loop")
+        live = check(domain, lambda report: told(report) == told(offline))
+    assert told(live) == told(offline)
+    assert live.frames == offline.frames
+    assert live.verdict == "The node can run on this running system, without left, right."
 
 
 @pytest.mark.fault
