@@ -205,14 +205,16 @@ class Pipeline:
         self._newest.poke()
 
     def _load_next(self, load: Callable[[], PredictorLike], future: Future[str]) -> None:
-        problem = ""
+        problem, memory = "", False
         try:
             predictor = load()
             sentence = predictor.describe()
         except SelfOccError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001  the node stays up and says why, whatever broke
-            problem = f"the network cannot be loaded: {type(error).__name__}: {error}"
+            problem, memory = f"the network cannot be loaded: {type(error).__name__}: {error}", is_out_of_memory(error)
+        if memory:  # the half of it that is there must not keep the one in use from working
+            free_memory()
         with self._swap_lock:
             self._loader = None
             if not problem:
@@ -232,7 +234,10 @@ class Pipeline:
             loaded, self._next = self._next, None
         if loaded is None:
             return
+        replaces = self._predictor is not None
         self._predictor, sentence, future = loaded
+        if replaces:
+            free_memory()
         self._status.model_ready(sentence)
         future.set_result(sentence)
 
