@@ -50,7 +50,7 @@ def occupancy_grid(
     frame: str,
     band: tuple[float, float] = (0.3, 2.0),
     ground_z: float = 0.0,
-    ground: NDArray[np.float64] | None = None,
+    ground: NDArray[np.float32] | None = None,
 ) -> OccupancyGrid:
     """nav_msgs/OccupancyGrid of the voxels within `band` metres above the ground.
 
@@ -77,7 +77,7 @@ def semantic_grid(
     frame: str,
     highest: float = 2.0,
     ground_z: float = 0.0,
-    ground: NDArray[np.float64] | None = None,
+    ground: NDArray[np.float32] | None = None,
 ) -> OccupancyGrid:
     """nav_msgs/OccupancyGrid of class labels: that of the topmost occupied voxel up to `highest` m above the ground.
 

@@ -36,7 +36,7 @@ class Moment:
     place: tuple[float, float] = (0.0, 0.0)
 
     @cached_property
-    def ground(self) -> NDArray[np.float64] | None:
+    def ground(self) -> NDArray[np.float32] | None:
         """Height (X, Y) of the ground in `frame`, metres; None where it counts as level."""
         if not self.parameters.local_ground:
             return None
@@ -53,5 +53,5 @@ class Moment:
         return slice_distance(self.volume, self.parameters.sdf_slice_height, self._ground_or_level)
 
     @property
-    def _ground_or_level(self) -> NDArray[np.float64] | float:
+    def _ground_or_level(self) -> NDArray[np.float32] | float:
         return self.ground_z if self.ground is None else self.ground

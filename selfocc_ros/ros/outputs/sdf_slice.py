@@ -26,7 +26,7 @@ DISTANCE_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity
 
 
 def slice_distance(
-    volume: OccupancyVolume, height: float, ground: NDArray[np.float64] | float
+    volume: OccupancyVolume, height: float, ground: NDArray[np.float32] | float
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Signed distance (X, Y) in metres in the plane `height` above the ground, and the layer (X, Y) it lies in.
 

@@ -22,7 +22,7 @@ from selfocc_ros.ros.outputs.voxel_markers import voxel_markers
 from selfocc_ros.viz.colours import class_colours, height_colours
 
 NAMES = ("road", "car", "vegetation", "something new")
-EPS = 1e-6
+EPS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make(seed: int) -> Case:
         classes = np.where(state == OCCUPIED, rng.integers(0, len(NAMES), shape), 0).astype(np.uint8)
     bottom = rng.uniform(0.0, cell[2] * shape[2])
     band = (float(bottom), float(bottom + rng.uniform(0.1, 1.5)))
-    ground = grid.lower[2] + rng.uniform(-1.0, 0.5, shape[:2]) - 0.5 * band[0]
+    ground = grid.lower[2] + (rng.uniform(-1.0, 0.5, shape[:2]) - 0.5 * band[0]).astype(np.float32)
     return Case(OccupancyVolume(grid, state, None, classes, NAMES if classes is not None else ()), band, -0.4, ground)
 
 
