@@ -53,7 +53,7 @@ REPORT_S = 5.0
 REPORT_IDLE_S = 30.0
 STOP_S = 3.0
 # Python's 5 ms are long for a thread that gives the interpreter away with every call into numpy or torch and waits to
-# have it back: a set is out a tenth sooner with this, and services answer a third sooner (bench/load.py, never_blocks.py).
+# have it back. So a set is out a tenth sooner, and services answer a third sooner (bench/load.py, never_blocks.py).
 SWITCH_S = 0.0005
 
 PredictorFactory = Callable[[NodeParameters], PredictorLike]
