@@ -63,7 +63,7 @@ class Outputs:
         self._lock = threading.Lock()
         self._closed = False
         self._newest: Moment | None = None
-        self._sent: dict[str, Moment] = {}
+        self._served: set[str] = set()  # outputs that the newest moment has gone out on
         self._memory = Memory(tree)
         self._depth = DepthTopics(node)
         self._topics = topics(self._memory)
@@ -79,7 +79,7 @@ class Outputs:
             values, predictor = self._parameters(), self._predictor()
             volume = self._decided(prediction, predictor, values.occupied_below)
             moment = Moment(volume, sample.stamp_ns, values.base_frame, values.ground_z, values)
-            self._newest = moment
+            self._newest, self._served = moment, set()
             took = {name: self._send(name, moment) for name in self._topics if self._wanted(name, values)}
             if values.publish.depth and predictor is not None and not self._closed:
                 took |= self._depth.publish(predictor, prediction, sample, values.depth_stride, self._attempt)
@@ -135,7 +135,7 @@ class Outputs:
             if message is not None:
                 self._publishers[name].publish(message)
 
-        self._sent[name] = moment
+        self._served.add(name)
         return self._attempt(name, make_and_publish)
 
     def _attempt(self, name: str, work: Callable[[], None]) -> float:
@@ -158,7 +158,7 @@ class Outputs:
             if moment is None:
                 return
             for name, topic in self._topics.items():
-                if topic.latched and self._sent.get(name) is not moment and self._wanted(name, self._parameters()):
+                if topic.latched and name not in self._served and self._wanted(name, self._parameters()):
                     self._send(name, moment)
         finally:
             self._lock.release()

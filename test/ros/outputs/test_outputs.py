@@ -29,6 +29,7 @@ from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.domain import own_domain
 from selfocc_ros.ros.outputs import Outputs
+from selfocc_ros.ros.outputs.depth import topic_name
 from selfocc_ros.sensing.frames import CameraFrame, RigSample
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (4.0, 4.0, 2.2), (20, 20, 8))
@@ -262,6 +263,11 @@ def test_depth_is_rendered_for_the_camera_that_is_subscribed_to(bench: Bench):
     assert bench.predictor.rendered == [(8, 6)]
     bench.set(publish__depth=False)
     assert bench.publish() == {}
+
+
+@pytest.mark.parametrize(("camera", "name"), [("front", "front"), ("cam-1/left", "cam_1_left"), ("2nd", "_2nd")])
+def test_any_camera_has_a_topic_that_ros_takes(camera: str, name: str):
+    assert topic_name(camera) == name
 
 
 @pytest.mark.fault
