@@ -144,7 +144,7 @@ class OccupancyNode:
         """
         self._status.set_lifecycle("configuring")
         try:
-            self._source = RigSource.of(self._parameters.take())
+            self._source = RigSource.of(self.executor.call(self._parameters.take))
             values = self._source.parameters
             check_packages(values)
             self._tree = TransformTree()
@@ -264,7 +264,7 @@ class OccupancyNode:
             in_use = self._parameters.values.checkpoint
             still = f"checkpoint {in_use!r}" if in_use else "the checkpoint of the package"
             raise SelfOccError(f"{error}; {still} stays in use") from error
-        self._parameters.use_checkpoint(wanted)
+        self.executor.call(lambda: self._parameters.use_checkpoint(wanted))
         return f"{named} is in use: {sentence}"
 
     def reset(self) -> str:
