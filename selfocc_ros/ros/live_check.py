@@ -47,6 +47,12 @@ _LOOK_S, _POLL_S, _SPIN_S = 0.25, 0.05, 0.02
 _FIND_S = START_S + 1.0  # until the node starts with those of its cameras that are there
 _PATIENCE_S = 10.0  # for a graph that goes on changing
 _OWN_CLOCK_S = 2.0
+# What to do about a node that does not work, by its state.
+_REMEDIES = {
+    "unconfigured": "{0} waits to be configured: ros2 lifecycle set {0} configure, then activate",
+    "inactive": "{0} is configured and not active: ros2 lifecycle set {0} activate",
+    "disabled": "{0} was told to rest: ros2 service call {0}/set_enabled std_srvs/srv/SetBool '{{data: true}}'",
+}
 _KINDS = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo",
           "tf2_msgs/msg/TFMessage")  # fmt: skip
 
@@ -294,12 +300,13 @@ class LiveCheck:
             for name, reason in graph.unheard(self._node, topic, wanted).items():
                 out.append(f"{name} must offer {topic} {_as(wanted)}; nobody hears it otherwise ({reason})")
         out += self._watch.two_parents()
+        out += [_REMEDIES[state.state].format(name) for name, state in self._nodes.items() if state.state in _REMEDIES]
         heard = [camera for camera in report.cameras.values() if camera.images]
         stamped = [camera for camera in heard if not any("stamps are zero" in text for text in camera.problems)]
         if stamped:
             out += self._about_time(min(camera.delay_ms for camera in stamped) * 1e-3, _frames(stamped))
         if self._jumps:
-            report.notes.append(f"time went back {self._jumps} times, as it does where a recording is played in a loop")
+            report.notes.append(f"time jumped {self._jumps} times, as it does where a recording is played in a loop")
         if self._clock_ns:
             report.notes.append("time is that of /clock: the node needs use_sim_time:=true")
         others = [name for name, _ in self._node.get_node_names_and_namespaces() if not name.startswith(NAME)]

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 
 from selfocc_ros.cli import main
@@ -127,7 +129,7 @@ def test_a_camera_of_the_parameters_that_is_not_there(sound: int) -> None:
 
 @pytest.mark.fault
 def test_fault_who_cannot_hear_and_who_contradicts(sound: int) -> None:
-    """A viewer asks for what the node does not offer, and says that the vehicle hangs below another frame too."""
+    """A viewer asks for what is not offered, puts the vehicle below another frame too, and turns the node off."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=sound)
     try:
@@ -138,11 +140,18 @@ def test_fault_who_cannot_hear_and_who_contradicts(sound: int) -> None:
         edge = TransformStamped(child_frame_id="base_link")
         edge.header.frame_id, edge.transform.rotation.w = "map", 1.0
         static.publish(TFMessage(transforms=[edge]))
-        report = check(sound, lambda report: "viewer" in str(report.nodes) and "map" in report.frames)
+        turn_off = viewer.create_client(SetBool, f"/{NODE}/set_enabled")
+        assert turn_off.wait_for_service(60.0)
+        answer = turn_off.call_async(SetBool.Request(data=False))
+        rclpy.spin_until_future_complete(viewer, answer, SingleThreadedExecutor(context=context), 60.0)
+        seen = ("viewer", "disabled")
+        report = check(sound, lambda r: all(text in str(r.nodes) for text in seen) and "map" in r.frames)
     finally:
         context.shutdown()
     assert "the frame base_link is published below map and below odom: one of them must stop" in report.advice
+    assert any(sentence.startswith(f"/{NODE} was told to rest: ros2 service call") for sentence in report.advice)
     said = report.nodes[f"/{NODE}"]
+    assert said[0].startswith("disabled")
     assert f"/viewer does not hear {points}: offered volatile, wanted transient local" in said
     assert said[-1] == f"subscribed to: {points}"
 
