@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
-SOAK = Path(__file__).parents[2] / "bench" / "soak.py"
+ROOT = Path(__file__).parents[2]
+SOAK = ROOT / "bench" / "soak.py"
 FAULTS = 15
 
 
@@ -20,7 +22,11 @@ def test_faults_one_after_the_other_leave_nothing_behind(tmp_path: Path):
     figures_file = tmp_path / "soak.json"
     # One round of all faults, some twenty seconds.
     command = [sys.executable, str(SOAK), "--minutes", "0.1", "--period", "1.5", "--seed", "3", "--json"]
-    done = subprocess.run([*command, str(figures_file)], capture_output=True, text=True, timeout=300, check=False)
+    # A bare checkout is found by the children too.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
+    done = subprocess.run(
+        [*command, str(figures_file)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert figures_file.exists(), done.stdout + done.stderr
     figures = json.loads(figures_file.read_text())
     assert figures["stale"] == {}, done.stdout
