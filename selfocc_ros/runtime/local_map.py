@@ -10,6 +10,7 @@ the map lies.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -83,16 +84,17 @@ class LocalMap:
             self._odds_ZXY *= math.exp(-_FORGETTING * seconds / weights.decay_s)
         self._stamp_ns = stamp_ns
         self._follow(volume.grid, odom_from_base)
-        flat = self._lookup(volume.grid, odom_from_base)
-        state = _padded(volume.state, UNKNOWN).ravel()[flat]
-        odds, occupied, free = self._odds_ZXY, state == OCCUPIED, state == FREE
-        # What was sure and is free now has moved away: half of what it had goes at once, so traffic leaves no trail.
-        np.multiply(odds, 0.5, out=odds, where=free & (odds > 0.0))
-        odds += occupied * np.float32(weights.hit) - free * np.float32(weights.miss)
-        np.clip(odds, LEAST, MOST, out=odds)
-        if self._labels_ZXY is not None and volume.classes is not None:
-            labels = _padded(volume.classes, 0).ravel()[flat]
-            np.copyto(self._labels_ZXY, labels, where=occupied)
+        states = _padded(volume.state, UNKNOWN).ravel()
+        labels = None if volume.classes is None else _padded(volume.classes, 0).ravel()
+        for layer, flat in self._lookup(volume.grid, odom_from_base):
+            state, odds = states[flat], self._odds_ZXY[layer]
+            occupied, free = state == OCCUPIED, state == FREE
+            # What was sure and is free now has moved away: half of it goes at once, so traffic leaves no trail.
+            np.multiply(odds, 0.5, out=odds, where=free & (odds > 0.0))
+            odds += occupied * np.float32(weights.hit) - free * np.float32(weights.miss)
+            np.clip(odds, LEAST, MOST, out=odds)
+            if self._labels_ZXY is not None and labels is not None:
+                np.copyto(self._labels_ZXY[layer], labels[flat], where=occupied)
 
     def volume(self) -> OccupancyVolume:
         """The map as a volume in the frame that does not move, whose voxels are as high as those of the volumes added.
@@ -144,23 +146,33 @@ class LocalMap:
                 self._labels_ZXY = _shifted(self._labels_ZXY, by)
             self._place = place
 
-    def _lookup(self, grid: VoxelGrid, odom_from_base: NDArray[np.float64]) -> NDArray[np.int32]:
-        """(Z, X, Y) of the map: index into a volume padded by one voxel of that in which each centre lies."""
+    def _lookup(self, grid: VoxelGrid, odom_from_base: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """Each layer of the map that meets the volume, and for its columns (X, Y) the voxel in which the centre lies.
+
+        Voxels are told as places in a volume padded by one of them on all sides. A layer at a time stays in the cache.
+        """
         cell = grid.cell
         rotation = odom_from_base[:3, :3]
         z, x, y = self._odds_ZXY.shape
         first = self._phase + (self._place + 0.5) * cell - odom_from_base[:3, 3]
-        steps = (np.arange(n) * edge for n, edge in zip((x, y, z), cell, strict=True))
-        along = [start + step for start, step in zip(first, steps, strict=True)]
-        flat = np.zeros((z, x, y), np.int32)
+        along = [start + np.arange(n) * edge for start, n, edge in zip(first, (x, y, z), cell, strict=True)]
+        columns: list[NDArray[np.float32]] = []
+        rising: list[NDArray[np.float32]] = []
         for axis in range(3):
-            part = [(along[i] * rotation[i, axis] / cell[axis]).astype(np.float32) for i in range(3)]
-            part[2] = part[2] + np.float32(1.0 - grid.lower[axis] / cell[axis])  # 1: the padding
-            place = part[2][:, None, None] + (part[0][:, None] + part[1][None, :])
-            np.clip(place, 0.0, grid.shape[axis] + 1, out=place)
-            flat *= grid.shape[axis] + 2
-            flat += place.astype(np.int32)
-        return flat
+            by_x, by_y, by_z = (line * rotation[i, axis] / cell[axis] for i, line in enumerate(along))
+            padded_lower = grid.lower[axis] / cell[axis] - 1.0
+            columns.append((by_x[:, None] + by_y[None, :] - padded_lower).astype(np.float32))
+            rising.append(by_z.astype(np.float32))
+        for layer in range(z):
+            height = columns[2] + rising[2][layer]
+            if height.max() < 1.0 or height.min() >= grid.shape[2] + 1:
+                continue
+            flat = np.zeros((x, y), np.int32)
+            for axis in range(3):
+                place = height if axis == 2 else columns[axis] + rising[axis][layer]
+                flat *= grid.shape[axis] + 2
+                flat += np.clip(place, 0.0, grid.shape[axis] + 1).astype(np.int32)
+            yield layer, flat
 
 
 def _padded(values: NDArray[np.uint8], beyond: int) -> NDArray[np.uint8]:
