@@ -54,6 +54,8 @@ TIME = (
     Case("time goes back by hours", (BACK,), end=("jump -7200",), logs=f"{BACK}71"),
     Case("the player dies and another starts in the middle", (BACK, FORWARD), begin=("rig kill",),
          end=("rig start 500",), silent=True),
+    Case("use_sim_time is on and there is no /clock", ("use_sim_time is true, but nothing comes on /clock",),
+         begin=("clock off", "set use_sim_time true"), end=("set use_sim_time false", "clock on"), goes_on=True),
     Case("use_sim_time is switched on late", ("use_sim_time=true",), begin=("set use_sim_time true",),
          goes_on=True),
     Case("/clock stands still", ("/clock stands still",), begin=("clock off",), end=("clock on",), goes_on=True,

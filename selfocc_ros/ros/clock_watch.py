@@ -41,7 +41,7 @@ class ClockWatch:
                 if clock_ns
                 else "use_sim_time is true, but nothing comes on /clock"
             )
-            self._complain("clock", sentence)
+            self._complain(("clock", clock_ns == 0), sentence)
         self._status.trouble("clock", sentence)
 
     def _images_come(self) -> bool:
