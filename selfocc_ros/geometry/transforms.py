@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -213,6 +214,29 @@ class TransformTree:
         with self._lock:
             fixed_from_source = self.lookup(fixed, source, source_stamp_ns)
             return self.lookup(target, fixed, target_stamp_ns) @ fixed_from_source
+
+    def lookup_each(
+        self, target: str, target_stamp_ns: int, sources: Iterable[tuple[str, int]], fixed: str
+    ) -> list[FloatArray | TransformError]:
+        """`lookup_between` for several (source, stamp in ns) at once, at half the cost; an error in place of a pose."""
+        found: list[FloatArray | TransformError] = []
+        with self._lock:
+            target_from_fixed = self._lookup_or_error(target, fixed, target_stamp_ns)
+            for source, stamp_ns in sources:
+                fixed_from_source = self._lookup_or_error(fixed, source, stamp_ns)
+                if isinstance(fixed_from_source, TransformError):
+                    found.append(fixed_from_source)
+                elif isinstance(target_from_fixed, TransformError):
+                    found.append(target_from_fixed)
+                else:
+                    found.append(target_from_fixed @ fixed_from_source)
+        return found
+
+    def _lookup_or_error(self, target: str, source: str, stamp_ns: int) -> FloatArray | TransformError:
+        try:
+            return self.lookup(target, source, stamp_ns)
+        except TransformError as error:
+            return error
 
     def gap_ns(self, target: str, source: str, stamp_ns: int) -> int:
         """The longest gap over which `lookup` interpolates a transform between two frames at a stamp, or 0.

@@ -76,19 +76,15 @@ class TransformWait:
     def _late(self, frames: FrameSet[CameraFrame], parameters: NodeParameters) -> set[str]:
         """Cameras whose transforms may still come, and `_NEWER`."""
         late: set[str] = set()
-        for name, frame in frames.items.items():
-            try:
-                self._tree.lookup_between(
-                    parameters.base_frame, frames.stamp_ns, frame.frame_id, frame.stamp_ns, parameters.fixed_frame
-                )
+        wanted = [(frame.frame_id, frame.stamp_ns) for frame in frames.items.values()]
+        poses = self._tree.lookup_each(parameters.base_frame, frames.stamp_ns, wanted, parameters.fixed_frame)
+        for name, pose in zip(frames.items, poses, strict=True):
+            if not isinstance(pose, TransformError):
                 self._hopeless.discard(name)
-            except ExtrapolationError as error:
-                if not error.future:
-                    late.add(name)
-                elif error.distance_s <= parameters.tf_wait:
-                    late.add(_NEWER)
-            except TransformError:
+            elif not isinstance(pose, ExtrapolationError) or not pose.future:
                 late.add(name)
+            elif pose.distance_s <= parameters.tf_wait:
+                late.add(_NEWER)
         return late
 
     def _missing_odometry(self, stamp_ns: int, parameters: NodeParameters) -> str:

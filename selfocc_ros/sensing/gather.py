@@ -53,26 +53,27 @@ def gather_sample(
     still = unmoved or _fixed_problem(tree, base_frame, fixed_frame, frame_set.stamp_ns)
     if still is not None:
         problems[fixed_frame] = f"{still}; motion between the cameras' stamps is not accounted for"
-    names: list[str] = []
-    poses = []
+    wanted: dict[str, tuple[str, int]] = {}
     for name, frame in frame_set.items.items():
+        frame_id = frame_ids.get(name) or frame.frame_id
         if name not in cameras_by_name:
             problems[name] = f"camera '{name}': no CameraInfo so far"
-            continue
-        frame_id = frame_ids.get(name) or frame.frame_id
-        if not frame_id:
+        elif not frame_id:
             problems[name] = f"camera '{name}': its messages have no frame_id and none is configured"
-            continue
-        try:
-            if still is None:
-                pose = tree.lookup_between(base_frame, frame_set.stamp_ns, frame_id, frame.stamp_ns, fixed_frame)
-            else:
-                pose = _mounted(tree, base_frame, frame_id, frame.stamp_ns, last_known=bool(unmoved))
-        except TransformError as error:
-            problems[name] = f"camera '{name}': {error}"
-            continue
-        names.append(name)
-        poses.append(pose)
+        else:
+            wanted[name] = frame_id, frame.stamp_ns
+    if still is None:
+        found = tree.lookup_each(base_frame, frame_set.stamp_ns, wanted.values(), fixed_frame)
+    else:
+        found = [_mounted(tree, base_frame, *source, last_known=bool(unmoved)) for source in wanted.values()]
+    names: list[str] = []
+    poses: list[NDArray[np.float64]] = []
+    for name, pose in zip(wanted, found, strict=True):
+        if isinstance(pose, TransformError):
+            problems[name] = f"camera '{name}': {pose}"
+        else:
+            names.append(name)
+            poses.append(pose)
     rig = CameraRig(
         tuple(names),
         tuple(cameras_by_name[name] for name in names),
@@ -85,14 +86,17 @@ def gather_sample(
 
 def _mounted(
     tree: TransformTree, base_frame: str, frame_id: str, stamp_ns: int, *, last_known: bool
-) -> NDArray[np.float64]:
-    """Where a camera sits on the vehicle."""
+) -> NDArray[np.float64] | TransformError:
+    """Where a camera sits on the vehicle, or why that is not known."""
     try:
         return tree.lookup(base_frame, frame_id, stamp_ns)
-    except ExtrapolationError:
-        if not last_known:
-            raise
+    except TransformError as error:
+        if not last_known or not isinstance(error, ExtrapolationError):
+            return error
+    try:
         return tree.lookup(base_frame, frame_id)
+    except TransformError as error:
+        return error
 
 
 def _fixed_problem(tree: TransformTree, base_frame: str, fixed_frame: str, stamp_ns: int) -> str | None:

@@ -403,3 +403,19 @@ def test_gap_is_what_a_lookup_interpolates_over() -> None:
         tree.set("map", "odom", second * S, at(0.0))
     assert tree.gap_ns("map", "base_link", 101 * S) == 0  # localisation that corrects now and then
     assert tree.gap_ns("map", "base_link", 107 * S) == 3 * S
+
+
+def test_several_lookups_at_once_are_the_same_as_one_by_one() -> None:
+    tree = TransformTree()
+    tree.set_static("base", "front", pose_from_rpy((1.0, 0.0, 1.5), 0.0, 0.1, 0.0))
+    tree.set_static("base", "left", pose_from_rpy((0.0, 1.0, 1.5), 0.0, 0.0, 1.5))
+    for k in range(5):
+        tree.set("odom", "base", k * 100, pose_from_rpy((0.3 * k, 0.1 * k * k, 0.0), 0.0, 0.0, 0.05 * k))
+    sources = [("front", 210), ("left", 170), ("nowhere", 200), ("front", 900)]
+    front, left, nowhere, late = tree.lookup_each("base", 200, sources, "odom")
+    np.testing.assert_array_equal(front, tree.lookup_between("base", 200, "front", 210, "odom"))
+    np.testing.assert_array_equal(left, tree.lookup_between("base", 200, "left", 170, "odom"))
+    assert isinstance(nowhere, UnknownFrameError)
+    assert isinstance(late, ExtrapolationError)
+    assert late.future
+    assert all(isinstance(pose, ExtrapolationError) for pose in tree.lookup_each("base", 900, sources[:2], "odom"))
