@@ -92,8 +92,10 @@ class TransformWait:
         try:
             self._tree.lookup(parameters.fixed_frame, parameters.base_frame, stamp_ns)
         except ExtrapolationError as error:
-            self._behind += 1
-            return str(error) if self._behind > BEHIND_SETS else ""
+            # Images from just before the first transform are a start, and soon over.
+            if error.future or error.distance_s > parameters.tf_wait:
+                self._behind += 1
+                return str(error) if self._behind > BEHIND_SETS else ""
         except TransformError:
             pass  # there is no odometry at all: gathering tells so
         self._behind = 0

@@ -264,6 +264,17 @@ def test_odometry_that_stops_is_done_without_from_the_third_set_on(bench: Bench)
     assert bench.status.snapshot().waiting == ("a first message on /front/image, /front/info, /left/image, /left/info",)
 
 
+def test_images_from_before_the_first_transform_are_left_out(bench: Bench):
+    bench.parameters = NodeParameters(tf_wait=0.6)
+    bench.odometry(600, 1000)
+    bench.pipeline.start().result(30.0)
+    for number, stamp in enumerate((100, 200, 300, 400)):
+        bench.pipeline.offer([a_set(stamp)])
+        wait_for(lambda number=number: bench.status.snapshot().skipped == number + 1)
+    bench.pipeline.offer([a_set(700)])
+    wait_for(lambda: bench.published == [700])
+
+
 @pytest.mark.fault
 def test_a_transform_that_is_further_behind_than_the_wait_is_not_waited_for(bench: Bench):
     bench.parameters = NodeParameters(tf_wait=5.0)
