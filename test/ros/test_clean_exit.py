@@ -45,9 +45,7 @@ def bag(make_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(node: LiveNode, bag: Path) -> None:
-    node.processes.start_module(
-        "player", "selfocc_ros.ros.bag_player", str(bag), "--loop", "--wait-for-node", "selfocc"
-    )
+    node.loop(bag)
     node.await_state("running")
 
 

@@ -90,9 +90,7 @@ def test_while_the_network_loads_the_node_answers(node: LiveNode, tmp_path: Path
 def test_active_it_subscribes_and_publishes(node: LiveNode, bag: Path):
     assert node.change(ACTIVATE)
     assert node.lifecycle() == "active"
-    node.processes.start_module(
-        "player", "selfocc_ros.ros.bag_player", str(bag), "--loop", "--wait-for-node", "selfocc"
-    )
+    node.loop(bag)
     node.await_state("running")
     node.until(lambda: node.subscribes() >= TOPICS | TRANSFORMS, "subscriptions")
     node.await_published()

@@ -5,94 +5,40 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from live_node import LiveNode, live_node
 from nav_msgs.msg import OccupancyGrid
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, SetParameters
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from selfocc_ros.ros import qos
-from selfocc_ros.ros.domain import environment, own_domain
-from selfocc_ros.ros.processes import Processes
 
 START_NS = 1_700_000_000_000_000_000
 
 
-@dataclass
-class Living:
-    """The node as a process of its own, and a node of this process to look at it."""
-
-    processes: Processes
-    bag: Path
-    eye: Node
-    executor: SingleThreadedExecutor
-
-    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} within {timeout_s} s"
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def start_player(self, *options: str) -> None:
-        self.processes.start_module("player", "selfocc_ros.ros.bag_player", str(self.bag), *options)
-
-    def play(self, *options: str) -> int:
-        self.start_player(*options)
-        return self.played()
-
-    def played(self) -> int:
-        self.until(lambda: "player" in self.processes.ended(), "the player ended")
-        return self.processes.ended()["player"]
-
-    def hear(self, kind: Any, topic: str, profile: Any) -> list[Any]:
-        """A list that fills with messages."""
-        heard: list[Any] = []
-        self.eye.create_subscription(kind, topic, heard.append, profile)
-        return heard
-
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.eye.create_client(kind, f"/selfocc/{name}")
-        self.until(client.service_is_ready, f"service {name}")
-        future = client.call_async(request)
-        self.until(future.done, f"an answer of {name}")
-        return future.result()
-
-    def log(self) -> str:
-        return self.processes.log("node").read_text()
+@pytest.fixture(scope="module")
+def bag(make_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bag(tmp_path_factory.mktemp("living") / "bag", seconds=1.6)
 
 
 @pytest.fixture(scope="module")
-def living(make_bag: Any, fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
+def living(bag: Path, fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     folder = tmp_path_factory.mktemp("living")
-    bag = make_bag(folder / "bag", seconds=1.6)
-    with own_domain() as domain, Processes(folder, environment(domain)) as processes:
-        context = rclpy.Context()
-        rclpy.init(context=context, domain_id=domain)
-        executor = SingleThreadedExecutor(context=context)
-        eye = Node("eye", context=context)
-        executor.add_node(eye)
-        out = Living(processes, bag, eye, executor)
-        processes.start("node", [*fake_command, "--ros-args", "-p", "use_sim_time:=true", "-p", "tf_wait:=2.0"])
-        assert out.play("--wait-for-node", "selfocc") == 0, processes.last_line("player")
+    with live_node(folder, fake_command, "use_sim_time:=true", "tf_wait:=2.0") as out:
+        assert out.play(bag, "--wait-for-node", "selfocc") == 0, out.processes.last_line("player")
         yield out
-        eye.destroy_node()
-        context.shutdown()
 
 
-def test_who_comes_late_gets_the_last_grid(living: Living):
+def test_who_comes_late_gets_the_last_grid(living: LiveNode):
     grids = living.hear(OccupancyGrid, "/selfocc/occupancy_grid", qos.profile(1, latched=True))
     living.until(lambda: grids, "the grid")
     # The drive is over: this is its last set.
@@ -101,7 +47,7 @@ def test_who_comes_late_gets_the_last_grid(living: Living):
     assert len(grids[0].data) == grids[0].info.width * grids[0].info.height == 300
 
 
-def test_diagnostics_tell_the_state_and_each_camera(living: Living):
+def test_diagnostics_tell_the_state_and_each_camera(living: LiveNode):
     heard = living.hear(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
     living.until(lambda: len(heard) >= 2, "two messages on /diagnostics")
     entries = {status.name: status for status in heard[-1].status}
@@ -120,7 +66,7 @@ def test_diagnostics_tell_the_state_and_each_camera(living: Living):
     assert "no camera has sent an image for " in heard[-1].status[0].message
 
 
-def test_parameters_are_described_set_and_checked_over_services(living: Living):
+def test_parameters_are_described_set_and_checked_over_services(living: LiveNode):
     described = living.call(DescribeParameters, "describe_parameters", DescribeParameters.Request(names=["max_skew"]))
     assert described.descriptors[0].type == ParameterType.PARAMETER_DOUBLE
     assert described.descriptors[0].floating_point_range[0].to_value == 1.0
@@ -130,16 +76,16 @@ def test_parameters_are_described_set_and_checked_over_services(living: Living):
 
 
 @pytest.mark.fault
-def test_a_player_does_not_wait_for_ever(living: Living):
-    assert living.play("--wait-for-node", "nobody", "--timeout", "2") == 2
+def test_a_player_does_not_wait_for_ever(living: LiveNode, bag: Path):
+    assert living.play(bag, "--wait-for-node", "nobody", "--timeout", "2") == 2
     assert living.processes.last_line("player") == (
         "bag_player: node nobody is not ready after 2 s: nothing of it on /diagnostics yet"
     )
 
 
-def test_the_node_outlives_its_players_and_goes_on_with_the_next(living: Living):
+def test_the_node_outlives_its_players_and_goes_on_with_the_next(living: LiveNode, bag: Path):
     points = living.hear(PointCloud2, "/selfocc/occupied_points", qos.POINTS)
-    assert living.play("--wait-for-node", "selfocc", "--rate", "2") == 0
+    assert living.play(bag, "--wait-for-node", "selfocc", "--rate", "2") == 0
     last = START_NS + 1_400_000_000
     living.until(
         lambda: points and points[-1].header.stamp.sec * 10**9 + points[-1].header.stamp.nanosec == last,
@@ -148,7 +94,7 @@ def test_the_node_outlives_its_players_and_goes_on_with_the_next(living: Living)
     assert living.log().count("time went back") == 1
 
 
-def test_outputs_are_switched_while_it_runs(living: Living):
+def test_outputs_are_switched_while_it_runs(living: LiveNode, bag: Path):
     """The local map on, which nobody has asked for before; points off."""
 
     def switch(name: str, value: bool) -> None:
@@ -159,7 +105,7 @@ def test_outputs_are_switched_while_it_runs(living: Living):
     switch("publish.occupied_points", False)
     maps = living.hear(OccupancyGrid, "/selfocc/local_map", qos.GRID)
     points = living.hear(PointCloud2, "/selfocc/occupied_points", qos.POINTS)
-    assert living.play("--wait-for-node", "selfocc", "--rate", "2") == 0
+    assert living.play(bag, "--wait-for-node", "selfocc", "--rate", "2") == 0
     last = START_NS + 1_400_000_000
     living.until(
         lambda: maps and maps[-1].header.stamp.sec * 10**9 + maps[-1].header.stamp.nanosec == last, "the last map"
@@ -172,7 +118,7 @@ def test_outputs_are_switched_while_it_runs(living: Living):
 
 
 @pytest.mark.fault
-def test_a_camera_without_info_and_one_of_another_reliability(living: Living):
+def test_a_camera_without_info_and_one_of_another_reliability(living: LiveNode):
     """A best-effort camera joins the rig; its images are bgr8 with padded rows; a second one has no CameraInfo."""
     sensor = qos.profile(5, reliable=False)
     image = living.eye.create_publisher(Image, "/extra/image_raw", sensor)
@@ -205,20 +151,20 @@ def test_a_camera_without_info_and_one_of_another_reliability(living: Living):
 
 
 @pytest.mark.fault
-def test_a_player_refuses_to_play_beside_another_clock(living: Living):
+def test_a_player_refuses_to_play_beside_another_clock(living: LiveNode, bag: Path):
     clock = living.eye.create_publisher(Clock, "/clock", 10)
     try:
         # Slow, so that a machine too busy for discovery to be in time for the start still has it long before the end.
-        assert living.play("--rate", "0.1") == 2
+        assert living.play(bag, "--rate", "0.1") == 2
     finally:
         living.eye.destroy_publisher(clock)
     assert living.processes.last_line("player").startswith("bag_player: /clock is published already, by eye: ")
 
 
 @pytest.mark.fault
-def test_a_player_stops_when_another_clock_begins(living: Living):
+def test_a_player_stops_when_another_clock_begins(living: LiveNode, bag: Path):
     told = living.hear(Clock, "/clock", qos.profile(10))
-    living.start_player("--rate", "0.1")
+    living.start_player(bag, "--rate", "0.1")
     living.until(lambda: told, "the player's clock")
     clock = living.eye.create_publisher(Clock, "/clock", 10)
     try:
@@ -228,7 +174,7 @@ def test_a_player_stops_when_another_clock_begins(living: Living):
     assert living.processes.last_line("player").startswith("bag_player: /clock is published already, by eye: ")
 
 
-def test_sigterm_ends_the_node_with_status_0(living: Living):
+def test_sigterm_ends_the_node_with_status_0(living: LiveNode):
     os.kill(living.processes.pids()["node"], signal.SIGTERM)
     living.until(lambda: "node" in living.processes.ended(), "the node ended")
     assert living.processes.ended()["node"] == 0

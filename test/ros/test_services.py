@@ -19,9 +19,7 @@ def node(make_bag: Any, fake_command: list[str], tmp_path_factory: pytest.TempPa
     bag = make_bag(folder / "bag", seconds=6.0)
     parameters = ("use_sim_time:=true", "tf_wait:=2.0", f"save_directory:={folder / 'saved'}")
     with live_node(folder, fake_command, *parameters) as out:
-        out.processes.start_module(
-            "player", "selfocc_ros.ros.bag_player", str(bag), "--loop", "--wait-for-node", "selfocc"
-        )
+        out.loop(bag)
         out.await_state("running")
         yield out
 

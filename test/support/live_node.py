@@ -105,6 +105,24 @@ class LiveNode:
         begin = int(self.told[-1]["published"])
         self.until(lambda: int(self.told[-1]["published"]) >= begin + more, f"{more} more sets")
 
+    def start_player(self, bag: Path, *options: str) -> None:
+        """Begin to play a recording."""
+        self.processes.start_module("player", "selfocc_ros.ros.bag_player", str(bag), *options)
+
+    def loop(self, bag: Path) -> None:
+        """Play a recording over and over, from when the node is ready."""
+        self.start_player(bag, "--loop", "--wait-for-node", "selfocc")
+
+    def played(self) -> int:
+        """Wait for the end of the player; its exit status."""
+        self.until(lambda: "player" in self.processes.ended(), "the player ended")
+        return self.processes.ended()["player"]
+
+    def play(self, bag: Path, *options: str) -> int:
+        """Play a recording to its end; the player's exit status."""
+        self.start_player(bag, *options)
+        return self.played()
+
     def subscribes(self) -> set[str]:
         """Topics to which the node and its listener to transforms subscribe."""
         return self._entities(self.eye.get_subscriber_names_and_types_by_node)
