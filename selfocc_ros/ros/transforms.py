@@ -61,7 +61,11 @@ class TransformListener:
             context=beside.context,
             # A name given on the command line is meant for the other node; this one needs no clock.
             cli_args=["--ros-args", "-r", f"__node:={name}"],
-            parameter_overrides=[Parameter("use_sim_time", value=False)],
+            # The service that describes types would cost 90 KB anew each time that the node is activated.
+            parameter_overrides=[
+                Parameter("use_sim_time", value=False),
+                Parameter("start_type_description_service", value=False),
+            ],
             start_parameter_services=False,
         )
         for topic, static, profile in (("/tf", False, qos.TF), ("/tf_static", True, qos.TF_STATIC)):
