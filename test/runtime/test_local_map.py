@@ -175,6 +175,19 @@ def test_a_voxel_keeps_the_class_it_was_last_seen_as():
     assert not found.classes[found.state != OCCUPIED].any()
 
 
+def test_classes_stay_where_they_are_while_the_vehicle_drives_on():
+    names = ("road", "car")
+    state, classes = np.full(GRID.shape, FREE, np.uint8), np.zeros(GRID.shape, np.uint8)
+    state[15, 6, 2], classes[15, 6, 2] = OCCUPIED, 1
+    unknown = OccupancyVolume(GRID, np.full(GRID.shape, UNKNOWN, np.uint8), None, np.zeros(GRID.shape, np.uint8), names)
+    fused = LocalMap(8.0)
+    fused.add(OccupancyVolume(GRID, state, None, classes, names), at(), 0, WEIGHTS)
+    fused.add(unknown, at(x=2.0, y=-0.8), 1, WEIGHTS)
+    found = fused.volume()
+    assert found.classes is not None
+    assert found.classes[found.state == OCCUPIED].tolist() == [1]
+
+
 def test_memory_does_not_grow_with_the_way():
     fused = LocalMap(8.0)
     shapes = set()

@@ -209,6 +209,16 @@ def test_a_latched_output_reaches_who_comes_late_even_if_nobody_was_there(bench:
     assert len(grids) == 1
 
 
+def test_who_comes_after_a_pause_gets_the_newest_and_not_what_was_sent_last(bench: Bench):
+    first = bench.hear(OccupancyGrid, "occupancy_grid", latched=True)
+    bench.publish(7 * MS)
+    bench.until(lambda: first)
+    bench.eye.destroy_subscription(bench.subscriptions.pop())
+    bench.until(lambda: bench.publish(8 * MS) == {})
+    later = bench.hear(OccupancyGrid, "occupancy_grid", latched=True)
+    bench.until(lambda: later and later[-1].header.stamp.nanosec == 8 * MS)
+
+
 def test_what_was_before_a_jump_in_time_is_not_served_any_more(bench: Bench):
     bench.publish(7 * MS)
     bench.outputs.forget()
@@ -301,7 +311,8 @@ def test_the_local_map_remembers_in_the_fixed_frame(bench: Bench):
     maps = bench.hear(OccupancyGrid, "local_map")
     thing = (3, 4, 5)  # at x -2.6, y -2.2 in base_link
     for k, (x, things) in enumerate(((0.0, [thing]), (2.0, []), (4.0, []))):
-        bench.tree.set("odom", "base_link", k * 100 * MS, pose_from_rpy([x, 0.0, 0.0], 0.0, 0.0, 0.0))
+        # Somewhere, and uphill of where odometry began.
+        bench.tree.set("odom", "base_link", k * 100 * MS, pose_from_rpy([50.0 + x, 20.0, 7.2], 0.0, 0.0, 0.0))
         bench.publish(k * 100 * MS, volume(*things))
     bench.until(lambda: len(maps) == 3)
     for k, found in enumerate(maps):
@@ -309,8 +320,9 @@ def test_the_local_map_remembers_in_the_fixed_frame(bench: Bench):
         assert (found.info.width, found.info.height) == (50, 50)
         assert found.info.resolution == pytest.approx(0.4)
         origin = found.info.origin.position
-        assert origin.x == pytest.approx(2.0 * k - 10.0, abs=0.21)
-        column, row = int((-2.6 - origin.x) / 0.4), int((-2.2 - origin.y) / 0.4)
+        assert origin.x == pytest.approx(2.0 * k + 40.0, abs=0.21)
+        assert origin.z == pytest.approx(7.2)
+        column, row = int((47.4 - origin.x) / 0.4), int((17.8 - origin.y) / 0.4)
         data = np.array(found.data).reshape(50, 50)
         assert data[row, column] == 100  # also when the vehicle has left it behind
         assert (data == 100).sum() == 1
