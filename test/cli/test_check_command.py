@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,9 @@ def test_a_preset_and_a_calibration_file(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["check", str(path), "--preset", "nuscenes2bag"]) == 1
     told = capsys.readouterr().out
     assert "lacks: camera 'front' (/cam_front/raw) has no CameraInfo: give its intrinsics in calibration_file" in told
+
+
+def test_fault_a_running_system_needs_ros(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "selfocc_ros.ros.live_check", None)  # so that importing it fails
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err.startswith("selfocc: checking a running system needs ROS 2, source it first: ")
