@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our recipe against SelfOcc's published losses: the same network, drives and steps, changed one thing at a time.
 
-    python bench/ablation.py --steps 1500 --seeds 0 1 --out out/ablation
-    python bench/ablation.py --variants selfocc ours --table          # what is there already, without training
+    python tools/ablation.py --steps 1500 --seeds 0 1 --out out/ablation
+    python tools/ablation.py --variants selfocc ours --table          # what is there already, without training
 
 Each variant adds one change to the one before it, from `selfocc_town` to `tiny_town`. Schedules of both (when
 baselines have widened, when the background comes in) are shortened to `--steps`. Every run trains from random weights,
