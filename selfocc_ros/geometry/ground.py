@@ -197,13 +197,21 @@ def _kernels(n: int) -> FloatArray:
 
 
 def _spread(tiles: FloatArray, across: tuple[int, int], shape: tuple[int, int]) -> Heights:
-    """(X, Y) heights at columns, linear between the middles of tiles and level beyond the outermost."""
-    rows = _linear(shape[0], across[0], tiles.shape[0])
-    return np.asarray(rows @ tiles @ _linear(shape[1], across[1], tiles.shape[1]).T, np.float32)
+    """(X, Y) heights at columns, linear between the middles of tiles and level beyond the outermost.
+
+    By picking and weighing, and not as a product of matrices: numpy's BLAS would wake a thread on every core for it,
+    and leave them spinning for longer than all of this takes.
+    """
+    (x, x_next, x_share), (y, y_next, y_share) = (
+        _between(n, width, count) for n, width, count in zip(shape, across, tiles.shape, strict=True)
+    )
+    rows = tiles[x] + (tiles[x_next] - tiles[x]) * x_share[:, None]
+    return np.asarray(rows[:, y] + (rows[:, y_next] - rows[:, y]) * y_share, np.float32)
 
 
 @lru_cache(maxsize=8)
-def _linear(n: int, width: int, count: int) -> FloatArray:
-    """(n, count) share of each of `count` tiles, `width` columns wide, in each of n columns."""
+def _between(n: int, width: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """For each of n columns the two of `count` tiles, `width` columns wide, that it lies between, and how far (n,)."""
     at = np.clip((np.arange(n) + 0.5) / width - 0.5, 0, count - 1)
-    return np.asarray(np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(count)[None, :])))
+    first = at.astype(np.int64)
+    return first, np.minimum(first + 1, count - 1), at - first

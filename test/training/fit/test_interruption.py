@@ -6,12 +6,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from selfocc_training.fit.interruption import stop_requests
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """As in a terminal: a shell's background jobs ignore it, and so would all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_the_first_ctrl_c_asks_and_the_second_insists() -> None:
     with stop_requests(True) as stop:
         assert not stop
