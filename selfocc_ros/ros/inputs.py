@@ -97,6 +97,11 @@ class CameraInputs:
         """The rig as it is now: topics by camera name; empty until cameras are found."""
         return dict(self._watch.cameras)
 
+    @property
+    def deciding(self) -> bool:
+        """Whether cameras have been found that are not in the rig yet: others may still come."""
+        return self._watch.deciding
+
     def models(self) -> dict[str, CameraModel]:
         """The calibrations known now, by camera; a copy, for another thread."""
         return dict(self._models)

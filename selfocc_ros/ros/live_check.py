@@ -171,7 +171,7 @@ class LiveCheck:
         """Listen for `seconds` from the last change of the cameras on, or a little longer than it in all."""
         begin = time.monotonic()
         now_s = look_s = poll_s = begin
-        while now_s - self._since_s < (seconds if self.cameras else max(seconds, _FIND_S)):
+        while self._inputs.deciding or now_s - self._since_s < (seconds if self.cameras else max(seconds, _FIND_S)):
             now_s = time.monotonic()
             if now_s - begin >= seconds + _PATIENCE_S:
                 break

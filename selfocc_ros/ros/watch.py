@@ -38,6 +38,11 @@ class CameraWatch:
         self._candidate: Cameras = {}
         self._since_s = 0.0
 
+    @property
+    def deciding(self) -> bool:
+        """Whether cameras are there that are not counted yet."""
+        return bool(self._candidate) and self._candidate != self.cameras
+
     def update(self, found: Mapping[str, CameraTopics], now_s: float) -> bool:
         """Take note of the cameras that have publishers now; True when `cameras` has changed.
 

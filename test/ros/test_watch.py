@@ -21,12 +21,15 @@ def only(*names: str) -> dict[str, CameraTopics]:
 def test_auto_settles_once_nothing_is_added_any_more():
     watch = CameraWatch(("auto",))
     assert not watch.update({}, 0.0)
+    assert not watch.deciding
     assert not watch.update(only("front"), 0.5)
+    assert watch.deciding
     assert not watch.update(only("front", "left"), 1.0)
     assert not watch.update(FOUND, 1.2)
     assert not watch.update(FOUND, 1.2 + 0.9 * SETTLE_S)
     assert watch.update(FOUND, 1.2 + SETTLE_S)
     assert watch.cameras == FOUND
+    assert not watch.deciding
     assert not watch.update(FOUND, 9.0)
 
 
