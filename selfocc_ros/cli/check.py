@@ -62,4 +62,4 @@ def _listen(source: RigSource, seconds: float, domain: int | None) -> CheckRepor
         from selfocc_ros.ros.live_check import check_live
     except ImportError as error:
         raise SelfOccError(f"checking a running system needs ROS 2, source it first: {error}") from error
-    return check_live(source.parameters, seconds, domain)
+    return check_live(source, seconds, domain)

@@ -20,7 +20,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import camera_frame
-from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import qos
 from selfocc_ros.ros.compat import incompatible_qos_callback
 from selfocc_ros.ros.complaints import Complaints
@@ -47,7 +46,7 @@ class CameraInputs:
 
     Args:
         node: the node that subscribes.
-        parameters: which cameras, what is known of them, and how their images are matched.
+        source: which cameras, what is known of them, and how their images are matched.
         status: told what arrives and what does not.
         complain: tells a problem once.
         on_sets: gets the complete sets, oldest first.
@@ -57,14 +56,13 @@ class CameraInputs:
         on_mountings: called with these mountings whenever the rig changes, for who tells others of them.
 
     Raises:
-        ConfigError: the preset or the calibration file cannot be used.
         MissingPackageError: message_filters are asked for and not there.
     """
 
     def __init__(
         self,
         node: Node,
-        parameters: NodeParameters,
+        source: RigSource,
         status: Status,
         complain: Complaints,
         on_sets: Callable[[Sets], None],
@@ -74,8 +72,8 @@ class CameraInputs:
         on_mountings: Callable[[Sequence[Mounting]], None] | None = None,
     ) -> None:
         self._node = node
-        self._source = RigSource.of(parameters)
-        check_packages(self._source.parameters)
+        self._source = source
+        check_packages(source.parameters)
         self._tree = tree
         self._status = status
         self._complain = complain
@@ -83,14 +81,14 @@ class CameraInputs:
         self._on_jump = on_jump
         self._on_frame = on_frame
         self._on_mountings = on_mountings
-        self._watch = CameraWatch(self._source.wanted)
+        self._watch = CameraWatch(source.wanted)
         self._subscriptions: dict[str, tuple[Subscription, QoSProfile]] = {}  # by topic
         self._infos: dict[str, tuple[Any, ...]] = {}
         self._models: dict[str, CameraModel] = {}
         self._synchronizer: RigSynchronizer[CameraFrame] | FilterSynchronizer[CameraFrame] | None = None
         self._newest_ns = 0
         self._idle_s = 0.0
-        self._times = TimeWatch(self._source.parameters.stamp)
+        self._times = TimeWatch(source.parameters.stamp)
 
     @property
     def cameras(self) -> Cameras:

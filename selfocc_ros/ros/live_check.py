@@ -28,7 +28,6 @@ from selfocc_ros.logs.check import Check
 from selfocc_ros.logs.check_report import CameraReport, CheckReport
 from selfocc_ros.logs.convert import stamp_ns
 from selfocc_ros.logs.records import TopicInfo
-from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.ros import graph, qos
 from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.diagnostics import node_of_state
@@ -40,6 +39,7 @@ from selfocc_ros.ros.watch import START_S
 from selfocc_ros.sensing.discovery import CameraTopics
 from selfocc_ros.sensing.frames import CameraFrame
 from selfocc_ros.sensing.gather import gather_sample
+from selfocc_ros.sensing.rig_source import RigSource
 from selfocc_ros.sensing.sync import FrameSet
 
 NAME = "selfocc_check"
@@ -57,22 +57,22 @@ _KINDS = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_ms
           "tf2_msgs/msg/TFMessage")  # fmt: skip
 
 
-def check_live(parameters: NodeParameters, seconds: float = 5.0, domain: int | None = None) -> CheckReport:
+def check_live(source: RigSource, seconds: float = 5.0, domain: int | None = None) -> CheckReport:
     """Listen to the running system and say what it offers and lacks for the node.
 
     Args:
-        parameters: of the node, those of a preset filled in.
+        source: what the node would know of its cameras.
         seconds: how long to listen once the cameras are found.
         domain: ROS domain; None is that of the environment.
 
     Raises:
-        ConfigError: the preset or the calibration file cannot be used.
+        MissingPackageError: message_filters are asked for and not there.
     """
     context = rclpy.Context()
     # Ctrl-C is the caller's.
     rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        check = LiveCheck(parameters, context)
+        check = LiveCheck(source, context)
         try:
             check.listen(seconds)
             return check.report()
@@ -122,11 +122,12 @@ class LiveCheck:
     """One session of listening; what `logs.check.Heard` asks for are its attributes.
 
     Args:
-        parameters: of the node.
+        source: what the node would know of its cameras.
         context: initialised; every node of the check lives in it.
     """
 
-    def __init__(self, parameters: NodeParameters, context: rclpy.Context) -> None:
+    def __init__(self, source: RigSource, context: rclpy.Context) -> None:
+        parameters = source.parameters
         self.base_frame, self.fixed_frame = parameters.base_frame, parameters.fixed_frame
         self.max_skew_s = parameters.max_skew
         self.models: Mapping[str, CameraModel] = {}
@@ -135,7 +136,7 @@ class LiveCheck:
         self.transform_problems: dict[tuple[str, str], str] = {}
         self.tree = TransformTree(history_s=15.0)
         self.topics: dict[str, TopicInfo] = {}
-        self._parameters = parameters
+        self._tf_wait_s = parameters.tf_wait
         self._context = context
         self._node = Node(NAME, context=context, enable_rosout=False, start_parameter_services=False)
         for name in (NAME, f"{NAME}_tf"):  # what they say becomes the report
@@ -153,7 +154,7 @@ class LiveCheck:
         self._check = self._afresh()
         self._since_s = self._end_s = time.monotonic()
         self._inputs = CameraInputs(
-            self._node, parameters, self._status, Complaints(lambda _: None),
+            self._node, source, self._status, Complaints(lambda _: None),
             on_sets=self._take, on_jump=self._jump, on_frame=self._frame, tree=self.tree,
         )  # fmt: skip
         self._watch = TransformWatch(self._now_ns)
@@ -257,7 +258,7 @@ class LiveCheck:
 
     def _gather(self, now_s: float) -> None:
         """Look up the poses of the sets for whose transforms the node would have waited until now."""
-        while self._pending and now_s - self._pending[0][0] >= self._parameters.tf_wait:
+        while self._pending and now_s - self._pending[0][0] >= self._tf_wait_s:
             frames = self._pending.pop(0)[1]
             models = self._inputs.models()
             self._check.add_sample(gather_sample(frames, models, {}, self.tree, self.base_frame, self.fixed_frame))
@@ -334,7 +335,7 @@ class LiveCheck:
                 "their own, synchronise it, or set stamp to 'receive'"
             )
             return [sentence]
-        return self._watch.late(chain, images_delay_s, self._parameters.tf_wait)
+        return self._watch.late(chain, images_delay_s, self._tf_wait_s)
 
     def _words(self, name: str, state: _NodeState) -> list[str]:
         """What a node says of itself, its state first, and who cannot hear it."""

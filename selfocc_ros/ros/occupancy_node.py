@@ -220,7 +220,7 @@ class OccupancyNode:
     def _begin_inputs(self) -> None:
         self._inputs = CameraInputs(
             self.node,
-            self._source.parameters,
+            self._source,
             self._status,
             self._complain,
             on_sets=self._offer,
@@ -257,15 +257,13 @@ class OccupancyNode:
         pipeline, _ = self._configured()
         wanted = self._parameters.asked.checkpoint
         values = self._values().replace({"checkpoint": wanted})
-        named = f"checkpoint {wanted!r}" if wanted else "the checkpoint of the package"
         try:
             sentence = self._await(pipeline.replace(lambda: self._make_predictor(values)))
         except SelfOccError as error:
-            in_use = self._parameters.values.checkpoint
-            still = f"checkpoint {in_use!r}" if in_use else "the checkpoint of the package"
-            raise SelfOccError(f"{error}; {still} stays in use") from error
+            in_use = _named(self._parameters.values.checkpoint)
+            raise SelfOccError(f"{error}; {in_use} stays in use") from error
         self.executor.call(lambda: self._parameters.use_checkpoint(wanted))
-        return f"{named} is in use: {sentence}"
+        return f"{_named(wanted)} is in use: {sentence}"
 
     def reset(self) -> str:
         """Forget transforms, the set that waits and what the outputs gathered."""
@@ -360,6 +358,10 @@ class OccupancyNode:
         if age_s >= patience_s:
             self._log.info(line)
             self._told_line, self._told_s = line, self._now_s()
+
+
+def _named(checkpoint: str) -> str:
+    return f"checkpoint {checkpoint!r}" if checkpoint else "the checkpoint of the package"
 
 
 def main(argv: Sequence[str] | None = None, predictor_factory: PredictorFactory = load_predictor) -> int:

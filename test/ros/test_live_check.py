@@ -30,6 +30,7 @@ from selfocc_ros.ros.domain import environment, own_domain
 from selfocc_ros.ros.live_check import LiveCheck, check_live
 from selfocc_ros.ros.processes import Processes
 from selfocc_ros.ros.session import NODE
+from selfocc_ros.sensing.rig_source import RigSource
 
 RIG = Path(__file__).with_name("live_rig.py")
 SECONDS = 1.2
@@ -72,7 +73,7 @@ def fleet(fake_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
 def check(domain: int, until: Callable[[CheckReport], object] = lambda report: report.cameras, **options: Any) -> Any:
     """The report of the vehicle; again while it is only starting, or its messages are late on a busy machine."""
     for _ in range(10):
-        report = check_live(NodeParameters().replace(options), SECONDS, domain)
+        report = check_live(RigSource.of(NodeParameters().replace(options)), SECONDS, domain)
         if until(report):
             break
     return report
@@ -217,7 +218,7 @@ def test_it_offers_nothing_and_serves_nothing() -> None:
         context = rclpy.Context()
         rclpy.init(context=context, domain_id=domain)
         try:
-            check = LiveCheck(NodeParameters(), context)
+            check = LiveCheck(RigSource(), context)
             eye = Node("eye", context=context, start_parameter_services=False)
             for name in ("selfocc_check", "selfocc_check_tf"):
                 topics = {topic for topic, _ in eye.get_publisher_names_and_types_by_node(name, "/")}
@@ -232,7 +233,7 @@ def test_it_offers_nothing_and_serves_nothing() -> None:
 @pytest.mark.fault
 def test_fault_nothing_is_there() -> None:
     with own_domain() as domain:
-        report = check_live(NodeParameters(), 0.5, domain)
+        report = check_live(RigSource(), 0.5, domain)
     assert not report.ok
     assert report.path == f"ROS domain {domain}"
     assert "ROS_DOMAIN_ID" in " ".join(report.advice)

@@ -22,6 +22,7 @@ from selfocc_ros.ros.complaints import Complaints
 from selfocc_ros.ros.domain import own_domain
 from selfocc_ros.ros.inputs import CameraInputs
 from selfocc_ros.ros.status import Status
+from selfocc_ros.sensing.rig_source import RigSource
 
 
 class InputBench:
@@ -40,7 +41,7 @@ class InputBench:
         self.announce: Callable[[Any], None] = lambda mountings: None  # noqa: ARG005  a test may replace it
         self.inputs = CameraInputs(
             self.listener,
-            parameters,
+            RigSource.of(parameters),
             self.status,
             Complaints(self.told.append),
             self.sets.extend,
