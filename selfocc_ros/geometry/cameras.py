@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,6 +109,23 @@ class CameraModel:
         if model == "pinhole" or (not distortion and model in COEFFICIENTS and model != "equidistant"):
             return cls(width, height, matrix.reshape(3, 3))
         return cls(width, height, matrix.reshape(3, 3), model, distortion)
+
+    def info_fields(self) -> dict[str, Any]:
+        """CameraInfo's fields of this camera by name, arrays flat in float64.
+
+        R is the identity and P = [K 0]: nothing is rectified. No distortion is plumb_bob with five zeros, which all who
+        read CameraInfo know.
+        """
+        pinhole = self.model == "pinhole"
+        return {
+            "height": self.height,
+            "width": self.width,
+            "distortion_model": "plumb_bob" if pinhole else self.model,
+            "d": np.array((0.0,) * 5 if pinhole else self.distortion, np.float64),
+            "k": np.array(self.matrix, np.float64).reshape(-1),
+            "r": np.eye(3).reshape(-1),
+            "p": np.hstack([self.matrix, np.zeros((3, 1))]).reshape(-1),
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CameraModel) and self._bytes() == other._bytes()

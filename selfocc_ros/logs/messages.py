@@ -63,14 +63,9 @@ def image(stamp_ns: int, frame_id: str, pixels: NDArray[np.uint8], encoding: str
 
 
 def camera_info(stamp_ns: int, frame_id: str, camera: CameraModel) -> Any:
-    """sensor_msgs/CameraInfo of a camera. R is the identity and P = [K 0]: nothing is rectified."""
-    fields = {"pinhole": ("plumb_bob", (0.0,) * 5)}
-    model, distortion = fields.get(camera.model, (camera.model, camera.distortion))
-    k = np.array(camera.matrix, np.float64)
+    """sensor_msgs/CameraInfo of a camera; see `CameraModel.info_fields`."""
     return _make(
-        CAMERA_INFO, header=header(stamp_ns, frame_id), height=camera.height, width=camera.width,
-        distortion_model=model, d=np.array(distortion, np.float64), k=k.reshape(-1), r=np.eye(3).reshape(-1),
-        p=np.hstack([k, np.zeros((3, 1))]).reshape(-1), binning_x=0, binning_y=0,
+        CAMERA_INFO, header=header(stamp_ns, frame_id), **camera.info_fields(), binning_x=0, binning_y=0,
         roi=_make('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
     )  # fmt: skip
 

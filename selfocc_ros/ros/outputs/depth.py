@@ -45,17 +45,11 @@ def depth_image(depth: NDArray[np.float32], stamp_ns: int, frame: str) -> Image:
 
 
 def camera_info(camera: CameraModel, stamp_ns: int, frame: str) -> CameraInfo:
-    """sensor_msgs/CameraInfo of a camera. R is the identity and P is [K 0]: nothing is rectified."""
-    message = CameraInfo()
+    """sensor_msgs/CameraInfo of a camera; see `CameraModel.info_fields`."""
+    fields = camera.info_fields()
+    message = CameraInfo(**{**fields, "d": array("d", fields["d"])})
     message.header.stamp = time_message(stamp_ns)
     message.header.frame_id = frame
-    message.width, message.height = camera.width, camera.height
-    pinhole = camera.model == "pinhole"
-    message.distortion_model = "plumb_bob" if pinhole else camera.model
-    message.d = array("d", (0.0,) * 5 if pinhole else camera.distortion)
-    message.k = camera.matrix.ravel()
-    message.r = np.eye(3).ravel()
-    message.p = np.hstack([camera.matrix, np.zeros((3, 1))]).ravel()
     return message
 
 
