@@ -64,6 +64,16 @@ def node(work: Work, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagedNode]:
         rclpy.shutdown()
 
 
+def transitions(node: ManagedNode) -> dict[str, Callable[[], TransitionCallbackReturn]]:
+    """One after the other, by the name of the work that each calls."""
+    return {
+        "configure": node.trigger_configure,
+        "activate": node.trigger_activate,
+        "deactivate": node.trigger_deactivate,
+        "release": node.trigger_cleanup,
+    }
+
+
 def test_all_transitions_call_the_work(node: ManagedNode, work: Work):
     for transition in (
         node.trigger_configure, node.trigger_activate, node.trigger_deactivate, node.trigger_cleanup,
@@ -89,12 +99,7 @@ def test_start_does_not_activate_what_could_not_be_configured(node: ManagedNode,
 @pytest.mark.fault
 @pytest.mark.parametrize("failing", ["configure", "activate", "deactivate"])
 def test_a_sentence_leaves_the_node_as_it_was(node: ManagedNode, work: Work, failing: str):
-    transitions: dict[str, Callable[[], TransitionCallbackReturn]] = {
-        "configure": node.trigger_configure,
-        "activate": node.trigger_activate,
-        "deactivate": node.trigger_deactivate,
-    }
-    for name, transition in transitions.items():
+    for name, transition in transitions(node).items():
         if name == failing:
             work.errors[name] = SelfOccError("not now")
             assert transition() == FAILURE
@@ -107,13 +112,7 @@ def test_a_sentence_leaves_the_node_as_it_was(node: ManagedNode, work: Work, fai
 def test_a_bug_releases_everything_and_leaves_the_node_to_be_configured_again(
     node: ManagedNode, work: Work, failing: str
 ):
-    transitions: dict[str, Callable[[], TransitionCallbackReturn]] = {
-        "configure": node.trigger_configure,
-        "activate": node.trigger_activate,
-        "deactivate": node.trigger_deactivate,
-        "release": node.trigger_cleanup,
-    }
-    for name, transition in transitions.items():
+    for name, transition in transitions(node).items():
         if name == failing:
             work.errors[name] = ZeroDivisionError("a bug")
             assert transition() == ERROR

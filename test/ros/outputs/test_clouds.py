@@ -5,20 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 from sensor_msgs.msg import PointField
+from small_volumes import STAMP_NS, volume
 
 from selfocc_ros.geometry.voxels import FREE, OCCUPIED, OccupancyVolume, VoxelGrid
 from selfocc_ros.ros.outputs.clouds import occupied_points
 from selfocc_ros.viz.colours import class_colours, height_colours
-
-GRID = VoxelGrid((-2.0, -1.0, -1.0), (4.0, 3.0, 2.2), (15, 10, 8))  # cells of 0.4 m
-STAMP_NS = 1_700_000_000_123_456_789
-
-
-def volume(*occupied: tuple[int, int, int], grid: VoxelGrid = GRID) -> OccupancyVolume:
-    state = np.full(grid.shape, FREE, np.uint8)
-    for index in occupied:
-        state[index] = OCCUPIED
-    return OccupancyVolume(grid, state)
 
 
 def test_points_are_voxel_centres_with_the_fields_that_rviz_reads():

@@ -5,21 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_volumes import GRID, STAMP_NS, volume
 
 from selfocc_ros.geometry.ground import BandError
-from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume, VoxelGrid
+from selfocc_ros.geometry.voxels import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from selfocc_ros.ros.outputs.clouds import occupied_points
 from selfocc_ros.ros.outputs.grids import occupancy_grid
-
-GRID = VoxelGrid((-2.0, -1.0, -1.0), (4.0, 3.0, 2.2), (15, 10, 8))  # cells of 0.4 m
-STAMP_NS = 1_700_000_000_123_456_789
-
-
-def volume(*occupied: tuple[int, int, int], grid: VoxelGrid = GRID) -> OccupancyVolume:
-    state = np.full(grid.shape, FREE, np.uint8)
-    for index in occupied:
-        state[index] = OCCUPIED
-    return OccupancyVolume(grid, state)
 
 
 def test_grid_is_row_major_with_its_origin_at_the_corner():
