@@ -14,13 +14,12 @@ from typing import Any, Generic, TypeVar
 from selfocc_ros.geometry.timeline import Arrival, Timeline
 from selfocc_ros.ros.optional import message_filters
 from selfocc_ros.ros.stamps import time_message
-from selfocc_ros.sensing.sync import FrameSet, forward_camera
+from selfocc_ros.sensing.sync import JUMP_BACK_S, RETURNS, FrameSet, forward_camera
 
 Item = TypeVar("Item")
 
 QUEUE = 5
 """Frames kept per camera: the search tries combinations of them, so few."""
-_JUMP_BACK_S, _RETURNS = 1.0, 3
 
 
 class FilterSynchronizer(Generic[Item]):
@@ -44,7 +43,7 @@ class FilterSynchronizer(Generic[Item]):
         self._reference = forward_camera(self._cameras)
         self._slop_s = slop_s
         self._phases_ns = {name: round((phases_s or {}).get(name, 0.0) * 1e9) for name in self._cameras}
-        self._timeline = Timeline(_JUMP_BACK_S, returns=_RETURNS)
+        self._timeline = Timeline(JUMP_BACK_S, RETURNS)
         self._found: list[FrameSet[Item]] = []
         self.ignored = 0
         self._begin()

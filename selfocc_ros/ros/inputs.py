@@ -136,10 +136,10 @@ class CameraInputs:
 
     def reset(self) -> None:
         """Forget the images that wait for others; the next ones begin anew."""
-        cameras = self._watch.cameras
         self._newest_ns = 0
         self._times.forget()
-        self._synchronizer = self._make_synchronizer() if cameras else None
+        if self._synchronizer is not None:
+            self._synchronizer.forget()
 
     def close(self) -> None:
         """Stop listening: all subscriptions are destroyed, what was heard is forgotten."""
@@ -170,6 +170,7 @@ class CameraInputs:
             self._complain(("stranger", sentence), sentence)
         if self._on_mountings is not None:
             self._on_mountings(self._source.mountings(cameras))
+        self._synchronizer = self._make_synchronizer()
         self.reset()
 
     def _make_synchronizer(self) -> RigSynchronizer[CameraFrame] | FilterSynchronizer[CameraFrame]:

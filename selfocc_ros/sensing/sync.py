@@ -45,7 +45,8 @@ _EARLY_EDGE = 0.54
 _GAPS = 8
 _SAME_RATE = 0.2
 _FOREIGN_CLOCK_NS = 5_000_000_000
-_RETURNS = 3  # encoders with several threads may swap two images, but not three
+JUMP_BACK_S = 1.0
+RETURNS = 3  # encoders with several threads may swap two images, but not three
 
 
 class SyncError(SelfOccError, ValueError):
@@ -165,7 +166,7 @@ class RigSynchronizer(Generic[Item]):
         phases_s: Mapping[str, float] | None = None,
         min_cameras: int = 1,
         silence_s: float = 1.0,
-        jump_back_s: float = 1.0,
+        jump_back_s: float = JUMP_BACK_S,
     ) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
             raise SyncError(f"a synchroniser needs camera names that all differ, found {list(cameras)}")
@@ -184,7 +185,7 @@ class RigSynchronizer(Generic[Item]):
         self._max_wait_ns = round(max_wait_s * 1e9)
         self._silence_ns = round(silence_s * 1e9)
         self._min_cameras = min_cameras
-        self._timeline = Timeline(jump_back_s, returns=_RETURNS)
+        self._timeline = Timeline(jump_back_s, returns=RETURNS)
         self.ignored = 0
         self._streams: dict[str, _Stream[Item]] = {}
         self._by_rank: list[_Stream[Item]] = []
