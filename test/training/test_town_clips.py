@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from selfocc_ros.geometry.cameras import CameraModel
 from selfocc_ros.town.objects import Label
 from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
-from selfocc_training.town_clips import Clip, ClipPlan, clip_path, load_clip, make_clips, render_clip
+from selfocc_training import town_clips
+from selfocc_training.distil.clip_files import clip_files
+from selfocc_training.distil.provenance import DistilError
+from selfocc_training.town_clips import Clip, ClipPlan, _make, clip_path, load_clip, make_clips, render_clip, save_clip
 from selfocc_training.town_masks import moving_mask
 
 SMALL = ClipPlan(frames=2, width=64, height=48, render_width=96, surround_share=1.0, moving_masks=True)
@@ -81,3 +86,71 @@ def test_use_is_what_all_masks_allow() -> None:
     assert clip.masked
     assert clip.use(0, 0).tolist() == ego[0].tolist()
     assert torch.tensor(clip.use(1, 0)).sum() == 12
+
+
+def make_in_step(folder: Path, meet: Any, quick: bool) -> None:
+    """Make a clip beside another process that writes the same one in the same moment."""
+    pictures, poses = np.full((2, 1, 3, 48, 64), 7, np.uint8), np.tile(np.eye(4), (2, 1, 1))
+    clip = Clip(pictures, np.ones((1, 4), np.float32), np.ones((1, 2), np.float32), poses, poses[:, None])
+    savez = np.savez
+
+    def save(*args: Any, **values: Any) -> None:
+        savez(*args, **values)
+        meet.wait(60)  # both have written, neither has renamed
+        if not quick:
+            meet.wait(60)  # the other one's file is there
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(town_clips, "render_clip", lambda *_: clip)
+        patch.setattr(np, "savez", save)
+        try:
+            _make(folder, 3, 0, SMALL)
+            if quick:
+                meet.wait(60)
+        except BaseException:
+            meet.abort()
+            raise
+
+
+def test_two_processes_that_make_the_same_clip_both_end_well(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    meet = context.Barrier(2)
+    both = [context.Process(target=make_in_step, args=(tmp_path, meet, quick)) for quick in (True, False)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert list(tmp_path.iterdir()) == [clip_path(tmp_path, 3, 0, SMALL)]
+    assert (load_clip(clip_path(tmp_path, 3, 0, SMALL)).images == 7).all()
+
+
+def test_who_finds_the_clip_there_after_rendering_leaves_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clip_path(tmp_path, 3, 0, SMALL)
+
+    def rendered_meanwhile(*_: Any) -> None:
+        path.write_bytes(b"another machine's")
+
+    monkeypatch.setattr(town_clips, "render_clip", rendered_meanwhile)
+    assert _make(tmp_path, 3, 0, SMALL) == path
+    assert path.read_bytes() == b"another machine's"
+
+
+def test_what_a_crash_leaves_is_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clip_path(tmp_path, 3, 0, SMALL)
+
+    def killed(part: Path, **_: Any) -> None:
+        part.write_bytes(b"half")
+        monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_clip(path, render_clip(3, 0, SMALL))
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half"
+    assert not path.exists()
+    with pytest.raises(DistilError, match="no clips"):
+        clip_files(tmp_path)

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -209,21 +210,27 @@ def load_clip(path: Path) -> Clip:
 
 
 def save_clip(path: Path, clip: Clip) -> None:
-    """Write a clip; the file appears whole or not at all."""
+    """Write a clip; the file appears whole or not at all, whoever else writes the same one into a shared folder."""
     values = {name: value for name, value in vars(clip).items() if value is not None}
     if clip.voxel_grid is not None:
         grid = clip.voxel_grid
         values["voxel_grid"] = np.array([grid.lower, grid.upper, grid.shape], np.float64)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **values)
-    part.replace(path)
+    # A name that nobody else has: host and process number would not tell containers of one machine apart.
+    part = path.with_name(f"{path.stem}.{uuid4().hex}.part.npz")
+    try:
+        np.savez(part, **values)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _make(folder: Path, seed: int, index: int, plan: ClipPlan) -> Path:
     torch.set_num_threads(1)
     path = clip_path(folder, seed, index, plan)
     if not path.is_file():
-        save_clip(path, render_clip(seed, index, plan))
+        clip = render_clip(seed, index, plan)
+        if not path.is_file():  # another machine may have been quicker: what lies there is the same
+            save_clip(path, clip)
     return path
 
 
