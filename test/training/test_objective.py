@@ -130,6 +130,24 @@ def test_masked_pixels_have_no_influence_at_all(ground_clip: Clip, family: str, 
     assert changed == set(terms) - unaware
 
 
+def test_padding_of_smaller_pictures_has_no_influence(ground_clip: Clip) -> None:
+    sizes = ground_clip.sizes.copy()
+    sizes[1:] = 64, 30
+    clip = labelled(dataclasses.replace(ground_clip, sizes=sizes))
+    config = losses(edge=0.1, background_from=0, semantic=0.1)
+    step = draw_step([clip], 4, 0, dataclasses.replace(DATA, drop_cameras=0))
+    small = step.views.rigs.sizes[:, 1] == 30
+    assert 0 < small.sum() < len(small)
+    assert (step.grid.pixels[:, 1] > 31).any()
+    images = step.views.images.clone()
+    images[small, :, 30:] = torch.nan
+    views = dataclasses.replace(step.views, images=images)
+    terms, gradient = gradients(network(FAST), step, config)
+    same, same_gradient = gradients(network(FAST), dataclasses.replace(step, views=views), config)
+    assert all(torch.equal(value, same[name]) for name, value in terms.items())
+    assert torch.equal(gradient, same_gradient)
+
+
 def test_what_a_term_draws_follows_from_the_step(ground_clip: Clip) -> None:
     model = network(FAST)
     config = losses(rgb_behind="noise", sparsity=0.1)

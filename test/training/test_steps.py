@@ -13,6 +13,7 @@ from selfocc_training.config import DataConfig
 from selfocc_training.losses.pairs import pairs_loss
 from selfocc_training.steps import Step, draw_step, mirror_clip, source_gaps
 from selfocc_training.town_clips import Clip, base_rig, camera_rig
+from selfocc_training.views import picture_area
 
 DATA = DataConfig(current_views=2, anchor_views=2, anchor_reach=2, widest_gap=2, widen_steps=10, grid=(8, 10))
 
@@ -81,17 +82,37 @@ def test_views_carry_the_masks_of_their_pictures(ground_clip: Clip, mirror: bool
     clip = masked(ground_clip)
     use = np.stack([[clip.use(k, n) for n in range(clip.images.shape[1])] for k in range(len(clip.images))])
     # Pictures that are their own masks: wherever a step puts a picture, its mask must be found beside it.
+    use[:, 1, :, 50:] = False  # padding
     clip = dataclasses.replace(clip, images=np.repeat(use[:, :, None], 3, axis=2).astype(np.uint8) * 255)
     for number in range(8):
         views = draw_step([clip], number, 0, dataclasses.replace(DATA, mirror=mirror)).views
         assert views.use is not None
         assert views.source_use is not None
-        assert torch.equal(views.use, views.images[:, 0] == 1)
-        assert torch.equal(views.source_use, views.sources[:, :, 0] == 1)
+        area = picture_area(views.rigs.sizes, views.use.shape[-2:])
+        assert torch.equal(views.use & area, views.images[:, 0] == 1)
+        assert torch.equal(views.source_use & area[:, None], views.sources[:, :, 0] == 1)
         assert views.labels is not None
         assert views.labels.shape == views.use.shape
     plain = draw_step([ground_clip], 0, 0, DATA).views
     assert plain.use is plain.source_use is plain.labels is None
+
+
+def test_all_of_every_picture_is_looked_at_in_a_rig_of_unlike_pictures(ground_clip: Clip) -> None:
+    height, width = ground_clip.images.shape[-2:]
+    sizes = np.array([[width, height], [width, 32], [40, height]], np.float32)
+    clip = dataclasses.replace(ground_clip, sizes=sizes)
+    reached = torch.zeros(3, 2)
+    for number in range(60):
+        step = draw_step([clip], number, 0, dataclasses.replace(DATA, mirror=False))
+        for view, size in enumerate(step.views.rigs.sizes):
+            camera = int((torch.as_tensor(sizes) == size).all(dim=1).nonzero()[0])
+            pixels = step.grid.pixels
+            if step.views.use is not None:
+                at = pixels.round().long()
+                pixels = pixels[step.views.use[view, at[:, 1], at[:, 0]]]
+            reached[camera] = torch.cat([reached[camera, None], pixels]).amax(dim=0)
+    assert (reached <= torch.as_tensor(sizes) - 0.5).all()
+    assert (reached > torch.as_tensor(sizes) - 8).all()
 
 
 def test_the_neighbouring_frames_alone_where_that_is_configured(ground_clip: Clip) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_ros.model.rig_tensors import RigTensors
 from selfocc_training.config import DataConfig
+from selfocc_training.losses.masks import combine_masks
 from selfocc_training.losses.ray_grid import RayGrid, ray_grid
 from selfocc_training.town_clips import Clip, base_rig
-from selfocc_training.views import Views
+from selfocc_training.views import Views, picture_area
 
 # Reflection of the ground frame across the vehicle's long axis, and of an optical frame across its vertical plane.
 MIRROR_BASE = np.diag([1.0, -1.0, 1.0, 1.0])
@@ -50,7 +51,7 @@ class Step:
         images: (N, 3, H, W) 0..255, network input, photometrically augmented.
         rig: the N cameras of the network input.
         views: views to render; the first ``current`` of them are cameras ``current_cameras`` of the input.
-        grid: rays of every view.
+        grid: rays of every view; those in the padding of smaller views are none that ``views.use`` lets count.
         jitter: (V * R, 1) shift of each ray's sections.
         number: which step this is.
         seed: for what else a term draws.
@@ -184,18 +185,23 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
             source_poses[slot].append(posed(neighbour)[camera])
     shown_by = torch.as_tensor([camera for camera, _, _ in pairs])
     labels = None if clip.labels is None else [clip.labels[frame, camera] for camera, frame, _ in pairs]
+    counts = torch.as_tensor(np.stack(use)) if use else None
+    # One grid serves all views: it spans the largest, and the padding of smaller ones does not count.
+    largest = sizes[shown_by].amax(dim=0)
+    if bool((sizes[shown_by] != largest).any()):
+        counts = combine_masks(counts, picture_area(sizes[shown_by], clip.images.shape[-2:]))
     views = Views(
         torch.as_tensor(np.stack(anchors), dtype=torch.float32) / 255.0,
         torch.as_tensor(np.stack(sources), dtype=torch.float32) / 255.0,
         RigTensors(intrinsics[shown_by], sizes[shown_by], torch.stack(poses)),
         tuple(RigTensors(intrinsics[shown_by], sizes[shown_by], torch.stack(slot)) for slot in source_poses),
         ((0, 1), (2, 3))[: slots // 2],
-        torch.as_tensor(np.stack(use)) if use else None,
+        counts,
         torch.as_tensor(np.stack(source_use)) if source_use else None,
         torch.as_tensor(np.stack(labels)) if labels else None,
     )
-    used = sizes[shown_by].amin(dim=0).int().tolist()
-    grid = ray_grid((used[1], used[0]), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
+    width, height = largest.int().tolist()
+    grid = ray_grid((height, width), *config.grid, torch.as_tensor(rng.uniform(size=4), dtype=torch.float32))
     jitter = torch.as_tensor(rng.uniform(size=(len(pairs) * grid.pixels.shape[0], 1)), dtype=torch.float32)
     augmented = photometric_augmentation(images, rng)
     # The padding of narrower images stays black, as preprocessing leaves it.

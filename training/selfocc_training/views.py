@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,12 +63,16 @@ class Views:
 
     def source_area(self) -> Tensor | None:
         """(V, K, H, W) bool, where sources are no padding; None if there is no padding."""
-        height, width = self.sources.shape[-2:]
-        sizes = torch.stack([rig.sizes for rig in self.source_rigs], dim=1)[..., None, None]
-        columns = torch.arange(width, device=sizes.device) < sizes[:, :, 0]
-        rows = torch.arange(height, device=sizes.device).unsqueeze(-1) < sizes[:, :, 1]
-        area = rows & columns
+        area = picture_area(torch.stack([rig.sizes for rig in self.source_rigs], dim=1), self.sources.shape[-2:])
         return None if bool(area.all()) else area
+
+
+def picture_area(sizes: Tensor, padded: Sequence[int]) -> Tensor:
+    """(..., H, W) bool, where pictures of ``sizes`` (..., 2) width, height are no padding; ``padded`` is H, W."""
+    height, width = padded
+    columns = torch.arange(width, device=sizes.device) < sizes[..., 0, None, None]
+    rows = torch.arange(height, device=sizes.device).unsqueeze(-1) < sizes[..., 1, None, None]
+    return rows & columns
 
 
 def _pixel_from_ground(rig: RigTensors) -> Tensor:
