@@ -136,6 +136,7 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     from selfocc_ros.model.families import class_names
     from selfocc_training.dataset.clips import DatasetClips
     from selfocc_training.dataset.dataset import Dataset
+    from selfocc_training.steps import LOOSE
     from selfocc_training.trainer import trained_config
 
     data = config.data
@@ -143,6 +144,9 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     if clips.left_out:
         short = ", ".join(f"{drive} ({metres:.1f} m)" for drive, metres in clips.left_out.items())
         _status(f"too short to train on, left out: {short}")
+    if clips.spacing_m > LOOSE * data.clip.spacing_m:
+        apart = f"{clips.spacing_m:.1f} m apart, data.clip.spacing_m is {data.clip.spacing_m:g}"
+        _status(f"samples lie {apart}: anchors and sources are fewer frames away, to be as near in metres")
     _status(
         f"images at the network's size are kept in {clips.cache.folder}: {clips.cache_bytes / 1e6:.0f} MB in the end"
     )

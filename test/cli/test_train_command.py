@@ -12,6 +12,7 @@ import torch
 from small_networks import with_cells, write_network
 
 from selfocc_ros.cli import main
+from selfocc_ros.cli.train import _recorded_clips
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import load_checkpoint, read_info
 from selfocc_ros.town.rigs import RigSpec, load_rig
@@ -129,6 +130,19 @@ def test_clips_overlap_by_half_and_are_shorter_on_a_short_drive(dataset: Path) -
     assert np.all(np.diff(opened.distance_m[clips.indices[0]]) >= 0.3)
     (short,) = DatasetClips(opened, plan(frames=100)).indices
     assert 3 <= len(short) < 100
+
+
+def test_samples_that_lie_too_far_apart_are_told(
+    configured: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, config = Dataset.open(dataset), load_train_config(str(configured), dataset=str(dataset))
+    metres = DatasetClips(opened, plan()).spacing_m
+    assert metres == pytest.approx(np.median(np.diff(opened.distance_m)), rel=0.2)
+    for spacing_m in (0.6 * metres, 0.4 * metres):
+        clip = dataclasses.replace(config.data.clip, spacing_m=spacing_m)
+        _recorded_clips(dataclasses.replace(config, data=dataclasses.replace(config.data, clip=clip)))
+        told = f"samples lie {metres:.1f} m apart" in capsys.readouterr().err
+        assert told == (spacing_m < 0.5 * metres)
 
 
 def test_memory_stays_bounded_and_what_was_dropped_comes_back(dataset: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from selfocc_training.config import DataConfig
 from selfocc_training.losses.pairs import pairs_loss
-from selfocc_training.steps import Step, draw_step, mirror_clip, source_gaps
+from selfocc_training.steps import Step, draw_step, frames_within, mirror_clip, source_gaps
 from selfocc_training.town_clips import Clip, base_rig, camera_rig
 from selfocc_training.views import picture_area
 
@@ -157,8 +157,67 @@ def test_current_views_are_what_the_network_sees(ground_clip: Clip) -> None:
 
 def test_sources_start_near_and_widen() -> None:
     rng = np.random.default_rng(0)
-    assert {source_gaps(0, DATA, rng) for _ in range(50)} == {1}
-    assert {source_gaps(10, DATA, rng) for _ in range(50)} == {1, 2}
+    assert {source_gaps(0, DATA, rng, 2) for _ in range(50)} == {1}
+    assert {source_gaps(10, DATA, rng, 2) for _ in range(50)} == {1, 2}
+    assert {source_gaps(10, DATA, rng, 1) for _ in range(50)} == {1}
+
+
+FAR = dataclasses.replace(DATA, anchor_reach=6, widest_gap=4, widen_steps=0, mirror=False)
+
+
+def spread(clip: Clip, spacing_m: float, frames: int = 21) -> Clip:
+    """The clip's first frame again and again, each ``spacing_m`` further on."""
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    poses[:, 0, 3] = spacing_m * np.arange(frames)
+    cameras = poses[:, None] @ clip.odom_from_camera[:1]
+    images = np.repeat(clip.images[:1], frames, axis=0)
+    return dataclasses.replace(clip, images=images, odom_from_base=poses, odom_from_camera=cameras)
+
+
+def reached(clip: Clip, data: DataConfig) -> tuple[float, float]:
+    """Metres to the farthest anchor, and from a view to its farthest source."""
+    anchor = source = 0.0
+    for number in range(60):
+        views = draw_step([clip], number, 0, data).views
+        at = views.rigs.base_from_camera[:, 0, 3]
+        own = torch.stack([camera[0, 3] for camera in torch.as_tensor(clip.odom_from_camera[0])]).float()
+        anchor = max(anchor, float((at[:, None] - own).abs().amin(dim=1).max()))
+        moved = [(rig.base_from_camera[:, 0, 3] - at).abs().max() for rig in views.source_rigs]
+        source = max(source, float(torch.stack(moved).max()))
+    return anchor, source
+
+
+@pytest.mark.parametrize(("spacing_m", "anchor", "source"), [(0.6, 3.6, 2.4), (2.0, 6.0, 4.0), (9.0, 9.0, 9.0)])
+@pytest.mark.parametrize("to_the_ends", [False, True])
+def test_views_of_a_sparse_recording_are_as_near_in_metres(
+    ground_clip: Clip, spacing_m: float, anchor: float, source: float, to_the_ends: bool
+) -> None:
+    data = dataclasses.replace(FAR, to_the_ends=to_the_ends)
+    found = reached(spread(ground_clip, spacing_m), data)
+    assert found == pytest.approx((anchor, source), abs=1e-3)
+
+
+@pytest.mark.parametrize("clip", [0.6, 0.65, "uneven"])
+def test_steps_of_an_even_clip_do_not_depend_on_its_metres(ground_clip: Clip, clip: float | str) -> None:
+    even = spread(ground_clip, clip if isinstance(clip, float) else 0.6)
+    if clip == "uneven":  # what a walk over samples 0.5 m apart may find
+        late = 0.5 * (np.arange(21) % 2)
+        even.odom_from_base[:, 0, 3] += late
+        even.odom_from_camera[:, :, 0, 3] += late[:, None]
+    unbound = dataclasses.replace(FAR, clip=dataclasses.replace(FAR.clip, spacing_m=1e9))
+    for number in range(40):
+        a, b = (draw_step([even], number, 0, data) for data in (FAR, unbound))
+        assert torch.equal(a.jitter, b.jitter)
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.views.rigs.base_from_camera, b.views.rigs.base_from_camera)
+        for left, right in zip(a.views.source_rigs, b.views.source_rigs, strict=True):
+            assert torch.equal(left.base_from_camera, right.base_from_camera)
+
+
+def test_the_side_that_stretches_bounds_both() -> None:
+    metres = np.array([0.0, 0.6, 1.2, 1.8, 2.4, 9.0, 15.0])
+    assert [frames_within(metres, frame, 3, 0.6) for frame in range(7)] == [3, 3, 2, 1, 1, 1, 1]
+    assert frames_within(metres, 0, 0, 0.6) == 0
 
 
 def test_rig_of_a_clip_is_posed_at_its_own_frame(ground_clip: Clip) -> None:

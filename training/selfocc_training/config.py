@@ -106,9 +106,11 @@ class DataConfig:
     anchor_views: int = 2
     """Views rendered from other moments of the clip, in the same volume."""
     anchor_reach: int = 6
-    """Frames by which an anchor may be away."""
+    """Frames by which an anchor may be away. Where samples of a recording lie far apart, twice the metres that these
+    are at ``clip.spacing_m`` bound it; the next frame is always near enough."""
     widest_gap: int = 5
-    """Sources start 1 frame away; the farther one widens to this many over ``widen_steps``."""
+    """Sources start 1 frame away; the farther one widens to this many over ``widen_steps``, bound in metres as
+    ``anchor_reach`` is."""
     widen_steps: int = 1500
     wide_pair: bool = True
     """Compare with the pair of sources that widens too, not with the neighbouring frames alone."""

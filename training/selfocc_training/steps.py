@@ -25,6 +25,10 @@ from selfocc_training.views import Views, picture_area
 MIRROR_BASE = np.diag([1.0, -1.0, 1.0, 1.0])
 MIRROR_OPTICAL = np.diag([-1.0, 1.0, 1.0, 1.0])
 
+LOOSE = 2.0
+"""Times ``spacing_m`` that frames may lie apart and still count as even: where samples lie closer than ``spacing_m``,
+the first one that is as far as that is never farther."""
+
 Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
 
@@ -122,11 +126,24 @@ def photometric_augmentation(images: Tensor, rng: np.random.Generator) -> Tensor
     return (images * draw(0.93, 1.07, 3) + draw(-20, 20)).clamp(0, 255)
 
 
-def source_gaps(step: int, config: DataConfig, rng: np.random.Generator) -> int:
-    """Frames between anchor and source of the wide pair: up to a width that grows over the first steps."""
+def frames_within(travelled_m: NDArray[np.float64], frame: int, frames: int, spacing_m: float) -> int:
+    """Frames by which one may go from ``frame`` to either side.
+
+    ``frames`` where they lie ``spacing_m`` apart. Where they lie farther apart, as many as are within the same metres,
+    ``LOOSE`` times over, and at least one.
+
+    Args:
+        travelled_m: (T,) metres driven up to each frame.
+    """
+    too_far = np.flatnonzero(np.abs(travelled_m - travelled_m[frame]) > LOOSE * frames * spacing_m)
+    return min(frames, max(1, int(np.abs(too_far - frame).min()) - 1)) if len(too_far) else frames
+
+
+def source_gaps(step: int, config: DataConfig, rng: np.random.Generator, most: int) -> int:
+    """Frames between anchor and source of the wide pair: up to a width that grows over the first steps, to ``most``."""
     share = min(1.0, step / max(1, config.widen_steps))
     widest = 1 + share * (config.widest_gap - 1)
-    return int(rng.integers(1, int(round(widest)) + 1))
+    return int(rng.integers(1, min(int(round(widest)), most) + 1))
 
 
 def _source(frame: int, gap: int, frames: int, reflect: bool) -> int:
@@ -160,9 +177,11 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
     pairs: list[tuple[int, int, int]] = []  # camera, frame, position among the kept cameras
     shown = rng.permutation(len(kept))[: config.current_views]
     pairs += [(int(kept[position]), current, int(position)) for position in shown]
+    travelled, spacing = clip.travelled_m, config.clip.spacing_m
+    reach = frames_within(travelled, current, config.anchor_reach, spacing)
     for _ in range(config.anchor_views):
         ends = 0 if config.to_the_ends else 1
-        low, high = max(ends, current - config.anchor_reach), min(frames - 1 - ends, current + config.anchor_reach)
+        low, high = max(ends, current - reach), min(frames - 1 - ends, current + reach)
         pairs.append((int(rng.choice(kept)), int(rng.integers(low, high + 1)), -1))
     anchors, sources, poses, use, source_use = [], [], [], [], []
     slots = 4 if config.wide_pair else 2
@@ -171,7 +190,8 @@ def draw_step(clips: Sequence[Clip], step: int, seed: int, config: DataConfig, s
         # One pair stays near, whatever the width: near things leave the picture of a far one.
         gaps = [-1, 1]
         if config.wide_pair:
-            gaps += [-source_gaps(step, config, rng), source_gaps(step, config, rng)]
+            most = frames_within(travelled, frame, config.widest_gap, spacing)
+            gaps += [-source_gaps(step, config, rng, most), source_gaps(step, config, rng, most)]
         neighbours = [_source(frame, gap, frames, config.to_the_ends) for gap in gaps]
         anchors.append(clip.images[frame, camera])
         donor = camera % other.images.shape[1]

@@ -98,6 +98,12 @@ class Clip:
         """Whether there are masks."""
         return self.ego_mask is not None or self.moving_mask is not None
 
+    @property
+    def travelled_m(self) -> NDArray[np.float64]:
+        """(T,) metres driven from the first frame to each."""
+        metres = np.linalg.norm(np.diff(self.odom_from_base[:, :3, 3], axis=0), axis=1)
+        return np.concatenate([[0.0], np.cumsum(metres)])
+
     def use(self, frame: int, camera: int) -> NDArray[np.bool_]:
         """(H, W), the pixels of an image that no mask takes."""
         use = np.ones(self.images.shape[-2:], np.bool_)

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
+
 from selfocc_ros.configuration import ConfigError
 from selfocc_training.config import DataConfig
 from selfocc_training.dataset.cache import ImageCache
@@ -31,6 +33,7 @@ class DatasetClips(Sequence[Clip]):
         indices: samples of each clip.
         drives: names of the drives that clips come from.
         left_out: drives that are too short, with the metres that they have in one piece.
+        spacing_m: metres from a sample of a clip to the next, the median; ``clip.spacing_m`` is the least.
         cache: images at the network's size, on disk.
     """
 
@@ -73,6 +76,7 @@ class DatasetClips(Sequence[Clip]):
                 f"{dataset.root}: drive {drive} is too short to train on: {longest[drive]:.1f} m in one piece, and a "
                 f"clip needs {needed}; lower data.clip.spacing_m or data.widest_gap."
             )
+        self.spacing_m = float(np.median(np.concatenate([np.diff(dataset.distance_m[cut]) for cut in self.indices])))
         self._kept: OrderedDict[int, Clip] = OrderedDict()
         self._lock = threading.Lock()  # steps are drawn ahead by another thread
 
