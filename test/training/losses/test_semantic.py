@@ -56,3 +56,27 @@ def test_empty_and_full_masks(term: Callable[..., Tensor]) -> None:
     nothing = term(probabilities, LABELS, GRID, use=~full)
     assert nothing == 0
     assert (torch.autograd.grad(nothing, probabilities)[0] == 0).all()
+
+
+@TERMS
+def test_what_is_not_a_number_comes_out_as_such_unless_it_is_masked(term: Callable[..., Tensor]) -> None:
+    probabilities = LOGITS.softmax(dim=-1)
+    probabilities[0, 3] = torch.nan
+    probabilities.requires_grad_()
+    assert term(probabilities, LABELS, GRID).isnan()
+    use = torch.ones(2, 24, 32, dtype=torch.bool)
+    use[0] = False
+    loss = term(probabilities, LABELS, GRID, use=use)
+    assert torch.isclose(loss, term(probabilities[1:], LABELS[1:], GRID))
+    assert torch.autograd.grad(loss, probabilities)[0].isfinite().all()
+
+
+def test_binary_cross_entropy_is_torch_s_at_and_beyond_the_ends_too() -> None:
+    classes = sample_labels(LABELS, GRID.pixels.expand(2, -1, -1))
+    some = LOGITS.clone().requires_grad_()  # below 0 and above 1, and some of each at the ends
+    with torch.no_grad():
+        some[0, ::5], some[1, ::5] = 0.0, 1.0
+    expected = F.binary_cross_entropy(some.clamp(0, 1), F.one_hot(classes, 5).float())
+    found = semantic_binary_cross_entropy(some, LABELS, GRID)
+    assert torch.isclose(found, expected)
+    assert torch.allclose(torch.autograd.grad(found, some)[0], torch.autograd.grad(expected, some)[0])

@@ -46,11 +46,14 @@ def semantic_binary_cross_entropy(
     """Mean over rays and classes of the binary cross entropy of probabilities, clamped to 0..1, with one-hot labels.
 
     Arguments are those of ``semantic_cross_entropy``. Logarithms are clamped at -100; the gradient is not, and a
-    labelled class that is rendered with probability 0 gets one of 1e12 before the mean.
+    labelled class that is rendered with probability 0 gets one of 1e12 before the mean. NaN gives NaN.
     """
     classes, counts = _classes(labels, grid, convention, use)
     one_hot = F.one_hot(classes, probabilities.shape[-1]).to(probabilities.dtype)
-    entropy = F.binary_cross_entropy(probabilities.clamp(0.0, 1.0), one_hot, reduction="none")
+    # torch's own form raises at NaN, on CUDA for good; what is not a number is to come out as such, as of other terms.
+    known = ~probabilities.isnan()
+    clamped = torch.where(known, probabilities, 0.5).clamp(0.0, 1.0)
+    entropy = torch.where(known, F.binary_cross_entropy(clamped, one_hot, reduction="none"), probabilities)
     return masked_mean(entropy.mean(dim=-1), counts)
 
 
