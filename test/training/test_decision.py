@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
 from selfocc_ros.model.selfocc import decide
-from selfocc_training.decision import THRESHOLDS, Sample, choose_decision
+from selfocc_training import decision as of_towns
+from selfocc_training.decision import THRESHOLDS, Sample, choose_decision, decide_on_towns
 
 
 def sample(shifts: list[float], seed: int) -> Sample:
@@ -53,3 +57,13 @@ def test_told_scores_are_those_of_the_decision() -> None:
 def test_no_samples_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         choose_decision([])
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_network_is_asked_where_it_is(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(of_towns, "Predictor", lambda _, device: asked.append(device))
+    monkeypatch.setattr(of_towns, "choose_decision", lambda _: None)
+    network: Any = nn.Linear(2, 2, device=device)
+    decide_on_towns(network, range(100, 103))
+    assert asked == [device]

@@ -92,9 +92,13 @@ def _best_thresholds(counts: Tensor) -> tuple[list[int], tuple[float, float]]:
 
 
 def decide_on_towns(model: Network, seeds: Sequence[int]) -> tuple[DecisionConfig, dict[str, float]]:
-    """Decision of ``choose_decision`` on drives among ``seeds``, which must be training drives."""
+    """Decision of ``choose_decision`` on drives among ``seeds``, which must be training drives.
+
+    The network stays on the device that it is on.
+    """
     spread = sorted({seeds[round(i)] for i in np.linspace(0, len(seeds) - 1, DRIVES)})
-    return choose_decision(_samples(Predictor(model), spread))
+    device = next(model.parameters()).device
+    return choose_decision(_samples(Predictor(model, device.type), spread))
 
 
 def _samples(predictor: Predictor, seeds: Iterable[int]) -> Iterator[Sample]:
