@@ -12,9 +12,19 @@ HELP = """Score a checkpoint. Without a dataset, protocol `town` renders drives 
 and prints IoU and AbsRel, also of what stands above the ground. Seeds below 1000 are for training; scores are taken on
 seeds from 9000 on. With a dataset that `selfocc prepare` made: `occ3d`, `rayiou` and `semantickitti` against its voxel
 labels, `depth` and `novel_depth` against its depth maps, `lidar` against the point clouds of its recordings. Beside the
-network stand flat ground, and the same network blind: fed images of another place. docs/evaluation.md explains all."""
+network stand flat ground, and the same network blind: fed images of another place. An option that the protocol does not
+use is refused. docs/evaluation.md explains all."""
 
 PROTOCOLS = ("town", "occ3d", "rayiou", "semantickitti", "depth", "novel_depth", "lidar")
+TOWN, DATASETS, DEPTHS = PROTOCOLS[:1], PROTOCOLS[1:], PROTOCOLS[4:]
+USED_BY = {
+    **dict.fromkeys(("seeds", "rig", "seconds", "pictures"), TOWN),
+    **dict.fromkeys(("split", "report", "ground_z", "min_travel"), DATASETS),
+    **dict.fromkeys(("min_depth", "max_depth", "garg_crop", "stride"), DEPTHS),
+    "post_process": ("occ3d", "semantickitti"),
+    "bag": ("lidar",),
+}
+"""Protocols of the options that not all of them use; None is an option that was not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,28 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="samples, evenly chosen (default: 4 per town drive, else all)")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--json", help="write the figures to this file ('-': standard output, instead of the table)")
-    town = parser.add_argument_group("towns")
-    town.add_argument("--seeds", default="9000-9009", help="a number, a range 9000-9009, or a list 9000,9003")
-    town.add_argument("--rig", default="surround6", help="name of a rig in config/rigs, or a YAML file")
-    town.add_argument("--seconds", type=float, default=10.0, help="length of a drive")
+    parser.add_argument("--no-blind", action="store_true", help="do not score blindness: twice as fast")
+    town = parser.add_argument_group("protocol town alone")
+    town.add_argument("--seeds", help="a number, a range, or a list 9000,9003 (default: 9000-9009)")
+    town.add_argument("--rig", help="name of a rig in config/rigs, or a YAML file (default: surround6)")
+    town.add_argument("--seconds", type=float, help="length of a drive (default: 10)")
     town.add_argument("--pictures", help="write a picture and depths of every sample into this folder")
-    data = parser.add_argument_group("datasets")
+    data = parser.add_argument_group("datasets alone")
     data.add_argument("--split", help="train, val or gap (default: val, or train where there is no val)")
     data.add_argument("--report", type=Path, metavar="DIR", help="write report.html with pictures into this folder")
     data.add_argument("--ground-z", type=float, help="height of the road in the base frame, metres (the dataset's)")
-    data.add_argument("--min-travel", type=float, default=0.0, help="only samples followed by this much travel, metres")
-    data.add_argument("--min-depth", type=float, help="nearest true depth scored, metres (default: SelfOcc's 1)")
-    data.add_argument("--max-depth", type=float, help="farthest true depth scored, metres (default: SelfOcc's 80)")
-    data.add_argument("--garg-crop", action="store_true", help="depth: score the part of images that KITTI does")
-    data.add_argument("--stride", type=int, default=4, help="render depth at every n-th pixel each way (4)")
+    data.add_argument("--min-travel", type=float, help="only samples followed by this much travel, metres")
     data.add_argument(
-        "--post-process", choices=["none", "selfocc"], default="none",
+        "--post-process", choices=["none", "selfocc"],
         help="occ3d, semantickitti: read and empty voxels as SelfOcc's own evaluation does",
     )  # fmt: skip
-    data.add_argument(
-        "--bag", type=Path, nargs="+", default=[], help="lidar: recordings, where they are not where they were"
+    data.add_argument("--bag", type=Path, nargs="+", help="lidar: recordings, where they are not where they were")
+    depth = parser.add_argument_group("protocols depth, novel_depth and lidar alone")
+    depth.add_argument("--min-depth", type=float, help="nearest true depth scored, metres (default: SelfOcc's 1)")
+    depth.add_argument("--max-depth", type=float, help="farthest true depth scored, metres (default: SelfOcc's 80)")
+    depth.add_argument("--garg-crop", action="store_true", default=None, help="score what KITTI does of images")
+    depth.add_argument(
+        "--stride", type=int, help="render depth, also that of any --report, at every n-th pixel each way (default: 4)"
     )
-    data.add_argument("--no-blind", action="store_true", help="do not score blindness: twice as fast")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +76,24 @@ def run(args: argparse.Namespace) -> int:
         raise SelfOccError(f"protocol {protocol} {wanted}")
     if args.samples is not None and args.samples < 1:
         raise SelfOccError(f"--samples must be above 0, found {args.samples}")
+    _check_options(args, protocol)
     return _run_town(args) if protocol == "town" else _run_dataset(args, protocol)
+
+
+def _check_options(args: argparse.Namespace, protocol: str) -> None:
+    """Refuse options that would change nothing, before anything is read."""
+    from selfocc_ros.errors import SelfOccError
+
+    for name, protocols in USED_BY.items():
+        if getattr(args, name) is None or protocol in protocols:
+            continue
+        if name == "stride" and args.report is not None:
+            continue  # the report renders depth, whatever is scored
+        option = f"--{name.replace('_', '-')}"
+        *most, last = protocols
+        known = f"protocols {', '.join(most)} and {last}" if most else f"protocol {last}"
+        instead = "; of towns --pictures writes pictures" if name == "report" else ""
+        raise SelfOccError(f"{option} is for {known}, not for {protocol}{instead}")
 
 
 def _run_town(args: argparse.Namespace) -> int:
@@ -76,19 +104,21 @@ def _run_town(args: argparse.Namespace) -> int:
     from selfocc_ros.runtime.predictor import Predictor
     from selfocc_training.town_evaluation import evaluate_town
 
-    seeds = parse_seeds(args.seeds)
-    if not args.seconds > 0:
-        raise SelfOccError(f"--seconds must be above 0, found {args.seconds}")
+    seeds = parse_seeds("9000-9009" if args.seeds is None else args.seeds)
+    rig = "surround6" if args.rig is None else args.rig
+    seconds = 10.0 if args.seconds is None else args.seconds
+    if not seconds > 0:
+        raise SelfOccError(f"--seconds must be above 0, found {seconds}")
     predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device)
     show = _painter(Path(args.pictures)) if args.pictures else None
     result = evaluate_town(
-        predictor, seeds, args.seconds, args.samples or 4, args.rig, device=str(predictor.device),
+        predictor, seeds, seconds, args.samples or 4, rig, device=str(predictor.device), blind=not args.no_blind,
         progress=Progress("evaluating", "samples"), show=show, grid=predictor.config.grid,
     )  # fmt: skip
     info = predictor.info
     result = {"checkpoint": info.config.name if info else None, **result}
     if args.json != "-":
-        print(f"{result['samples']} samples of {len(seeds)} drives, rig {args.rig}, in {result['took_s']:.0f} s")
+        print(f"{result['samples']} samples of {len(seeds)} drives, rig {rig}, in {result['took_s']:.0f} s")
         print(score_table(result, [name for name in (*CLASS_FIGURES, *FIGURES) if name in result]))
         details = result["details"]
         names = [name for name in details if not name.endswith(("_flat_ground", "_blind"))]
@@ -117,11 +147,12 @@ def _run_dataset(args: argparse.Namespace, protocol: str) -> int:
         depths = 1.0 if args.min_depth is None else args.min_depth, 80.0 if args.max_depth is None else args.max_depth
         if not 0 <= depths[0] < depths[1]:
             raise SelfOccError(f"--min-depth must lie below --max-depth, found {depths[0]:g} and {depths[1]:g}")
-    if args.stride < 1:
-        raise SelfOccError(f"--stride must be above 0, found {args.stride}")
+    stride = 4 if args.stride is None else args.stride
+    if stride < 1:
+        raise SelfOccError(f"--stride must be above 0, found {stride}")
     settings = Settings(
-        protocol, args.split, args.samples, args.min_travel, depths, args.stride, args.post_process == "selfocc",
-        tuple(args.bag), not args.no_blind, args.garg_crop,
+        protocol, args.split, args.samples, args.min_travel or 0.0, depths, stride, args.post_process == "selfocc",
+        tuple(args.bag or ()), not args.no_blind, bool(args.garg_crop),
     )  # fmt: skip
     dataset = Dataset.open(args.dataset)
     ground_z = dataset.ground_z if args.ground_z is None else args.ground_z
