@@ -22,8 +22,9 @@ HELP = """Train a network without labels: images and poses of drives are the onl
 dataset that `selfocc prepare` made, or go through synthetic towns. Towns are rendered first (kept under OUT/clips; a
 second run reuses them), and training drives choose the occupancy thresholds at the end; with a dataset these stay as
 they were. Writes OUT/<model>.safetensors, and while it runs OUT/curve.jsonl and OUT/tensorboard. Ctrl-C saves and
-stops; after any interruption the same command goes on from the last saved step. Trains on a GPU where there is one;
-`--devices 8` on eight, and under `torchrun` on as many machines as there are."""
+stops; after any interruption the same command goes on from the last saved step. Another configuration, dataset, seed or
+number of steps is another run, and needs another --out. Trains on a GPU where there is one; `--devices 8` on eight, and
+under `torchrun` on as many machines as there are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,9 @@ def _train(args: argparse.Namespace, config: TrainConfig, processes: Processes) 
         clips, source = _recorded_clips(config)
     else:
         clips, source = _town_clips(config.data, args.out / "clips", args.workers, processes.local_rank == 0)
-    trainer = Trainer(config, clips, args.out, processes)
+    labels_by = _labels_by(config.data, args.out / "clips")
+    source += f", voxels distilled by {labels_by}" if labels_by else ""
+    trainer = Trainer(config, clips, args.out, processes, labels_by)
     if processes.global_rank != 0:
         trainer.run(config.steps)
         return
@@ -157,7 +160,6 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
     """Clips of town drives, and what they are in words; one process of each machine ``renders``, the others wait."""
     from selfocc_ros.configuration import ConfigError
     from selfocc_training.distil.clip_files import load_labelled_clip
-    from selfocc_training.distil.provenance import told_by
     from selfocc_training.town_clips import clip_path, load_clip, make_clips
 
     seeds = _seeds(data)
@@ -181,8 +183,22 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
     source += f", class maps ({data.class_noise:.0%} wrong)" if data.class_maps else ""
     source += ", true voxels that the cameras see" if data.voxel_labels else ""
     if data.distilled:
-        return [load_labelled_clip(path) for path in paths], f"{source}, voxels distilled by {told_by(folder)}"
+        return [load_labelled_clip(path) for path in paths], source
     return [load_clip(path) for path in paths], source
+
+
+def _labels_by(data: DataConfig, clips: Path) -> str:
+    """The teacher of the voxel labels that a run learns from, in words; empty where they are truth, or there are none.
+
+    Args:
+        data: what the run reads.
+        clips: folder of town clips.
+    """
+    from selfocc_training.distil.provenance import teacher_of, told_by
+
+    if data.distilled:
+        return told_by(clips)
+    return (teacher_of(Path(data.dataset)) or "") if data.dataset and data.voxel_labels else ""
 
 
 def _seeds(data: DataConfig) -> range:

@@ -58,7 +58,7 @@ def test_a_dataset_gets_voxels_that_training_reads(
 def test_town_clips_get_voxels_that_training_reads(
     tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from selfocc_ros.cli.train import _town_clips
+    from selfocc_ros.cli.train import _labels_by, _town_clips
     from selfocc_training.config import DataConfig
     from selfocc_training.distil.provenance import DistilError
     from selfocc_training.town_clips import ClipPlan
@@ -69,8 +69,8 @@ def test_town_clips_get_voxels_that_training_reads(
         _town_clips(data, tmp_path, 1, True)
     assert main(["distil", str(small), "--clips", str(tmp_path), "--json", "-"]) == 0
     told = json.loads(capsys.readouterr().out)
-    (clip,), source = _town_clips(data, tmp_path, 1, True)
-    assert source.endswith(f"small.safetensors {told['provenance']['fingerprint']}")
+    (clip,), _ = _town_clips(data, tmp_path, 1, True)
+    assert _labels_by(data, tmp_path) == f"small.safetensors {told['provenance']['fingerprint']}"
     assert clip.voxels is not None
     assert clip.voxels.shape == (2, 20, 20, 5)
     assert told["unknown"] == pytest.approx((clip.voxels == 255).mean())

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_networks import with_cells, write_network
 
-from selfocc_ros.cli import main
+from selfocc_ros.cli import main, step_progress
 from selfocc_ros.cli.train import _recorded_clips
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.model.checkpoint import load_checkpoint, read_info
@@ -50,14 +54,17 @@ def plan(frames: int = 6, spacing_m: float = 0.3, widest_gap: int = 1) -> DataCo
     )
 
 
+def _two_cameras() -> dict[str, Any]:
+    values = load_rig("surround6").to_dict()
+    chosen = list(values["cameras"].items())[:2]
+    return {**values, "cameras": {name: {**camera, "width": 64, "height": 36} for name, camera in chosen}}
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1.5 s of a drive through a town, seen by two cameras, as `selfocc prepare` leaves it."""
-    values = load_rig("surround6").to_dict()
-    chosen = list(values["cameras"].items())[:2]
-    values["cameras"] = {name: {**camera, "width": 64, "height": 36} for name, camera in chosen}
     folder = tmp_path_factory.mktemp("recording")
-    bag = write_drive(5, 1.5, RigSpec.from_dict(values), folder / "town")
+    bag = write_drive(5, 1.5, RigSpec.from_dict(_two_cameras()), folder / "town")
     prepare([bag], folder / "dataset")
     return folder / "dataset"
 
@@ -76,9 +83,18 @@ def train(config: Path, dataset: Path, out: Path, steps: int) -> Path:
     return out / "small.safetensors"
 
 
-def test_a_recording_trains_and_a_stopped_run_goes_on(configured: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_recording_trains_and_a_stopped_run_goes_on(
+    configured: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_self: object, step: int, _terms: dict[str, float], _left_s: float) -> None:
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+
     straight = train(configured, dataset, tmp_path / "straight", 3)
-    train(configured, dataset, tmp_path / "resumed", 2)
+    command = ["train", str(configured), "--data", str(dataset), "--out", str(tmp_path / "resumed"), "--steps", "3"]
+    with monkeypatch.context() as stopping:
+        stopping.setattr(step_progress.StepProgress, "__call__", stop)
+        assert main(command) == 128 + signal.SIGINT
     resumed = train(configured, dataset, tmp_path / "resumed", 3)
     info = read_info(straight)
     assert info.config.decision.thresholds == (0.3,)  # nobody could have chosen others
@@ -88,7 +104,26 @@ def test_a_recording_trains_and_a_stopped_run_goes_on(configured: Path, dataset:
     assert "start" not in info.provenance
     weights = load_checkpoint(resumed)[0].state_dict()
     for name, value in load_checkpoint(straight)[0].state_dict().items():
-        assert torch.allclose(value, weights[name], atol=1e-3), name
+        assert torch.equal(value, weights[name]), name
+
+
+def test_another_dataset_in_the_folder_of_a_run_is_refused_and_the_same_one_elsewhere_is_not(
+    configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = train(configured, dataset, tmp_path / "out", 1)
+    written = checkpoint.stat().st_mtime_ns
+    moved = Path(shutil.copytree(dataset, tmp_path / "moved"))
+    train(configured, moved, tmp_path / "out", 1)
+    assert checkpoint.stat().st_mtime_ns > written  # a run that was killed at its end is brought to it
+    rig = RigSpec.from_dict(_two_cameras())
+    prepare([write_drive(6, 1.0, rig, tmp_path / "town")], tmp_path / "other")
+    capsys.readouterr()
+    command = ["train", str(configured), "--data", str(tmp_path / "other"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--steps", "1"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        r"state\.pt is of another run: drives was \('town .* and is \('town .*; choose another --out", error
+    )
 
 
 def test_training_starts_from_a_checkpoint_of_the_same_architecture(

@@ -207,13 +207,49 @@ def test_another_run_is_not_gone_on_from(
     config: TrainConfig, tpv: TrainConfig, ground_clip: Clip, tmp_path: Path
 ) -> None:
     Trainer(config, [ground_clip], tmp_path).run(1)
-    with pytest.raises(StateError, match=r"state\.pt is of a run with seed 0, not 1; choose another folder"):
-        Trainer(dataclasses.replace(config, seed=1), [ground_clip], tmp_path)
-    with pytest.raises(StateError, match=r"state\.pt is of another network than small_tpv"):
-        Trainer(tpv, [ground_clip], tmp_path)
+
+    def refuses(changed: TrainConfig, words: str, labels_by: str = "") -> None:
+        with pytest.raises(
+            StateError, match=rf"state\.pt is of another run: {words}.*; choose another --out, or delete"
+        ):
+            Trainer(changed, [ground_clip], tmp_path, labels_by=labels_by)
+
+    refuses(dataclasses.replace(config, seed=1), "seed was 0 and is 1")
+    refuses(dataclasses.replace(config, steps=0), "steps was 40 and is 0")
+    refuses(dataclasses.replace(config, loss=LossConfig(background_from=7)), r"loss\.background_from was 6 and is 7")
+    drives = dataclasses.replace(config.data, first_seed=5, seeds=1, mirror=False, to_the_ends=True)
+    refuses(dataclasses.replace(config, data=drives), r"data\.first_seed was 100 and is 5, .* and 1 more differ")
+    refuses(tpv, r"network\.name was 'small' and is 'small_tpv'")
+    refuses(config, "labels_by was '' and is 'a.safetensors 12'", labels_by="a.safetensors 12")
     (tmp_path / STATE).write_bytes(b"not a state")
     with pytest.raises(StateError, match=r"state\.pt cannot be read as the state of a run"):
         Trainer(config, [ground_clip], tmp_path)
+
+
+def test_what_a_run_keeps_and_where_its_files_lie_may_change(
+    config: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    Trainer(config, [ground_clip], tmp_path).run(1)
+    moved = tmp_path / "moved.yaml"
+    moved.write_bytes(Path(config.model).read_bytes())
+    kept = {"save_every": 7, "log_every": 3, "picture_every": 0, "steps_ahead": 0, "scenes_per_step": 2}
+    assert Trainer(dataclasses.replace(config, model=str(moved), **kept), [ground_clip], tmp_path).step == 1
+
+
+def test_a_state_that_does_not_tell_its_run_is_gone_on_from_where_it_fits(
+    config: TrainConfig, tpv: TrainConfig, ground_clip: Clip, tmp_path: Path
+) -> None:
+    Trainer(config, [ground_clip], tmp_path).run(3)
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    del state["run"]
+    torch.save({**state, "seed": 0}, tmp_path / STATE)
+    assert Trainer(config, [ground_clip], tmp_path).step == 3
+    with pytest.raises(StateError, match=r"state\.pt is of another run: seed was 0 and is 1"):
+        Trainer(dataclasses.replace(config, seed=1), [ground_clip], tmp_path)
+    with pytest.raises(StateError, match=r"state\.pt has done 3 steps of another run, and this one has 2"):
+        Trainer(dataclasses.replace(config, steps=2), [ground_clip], tmp_path)
+    with pytest.raises(StateError, match=r"state\.pt is of another network than small_tpv"):
+        Trainer(tpv, [ground_clip], tmp_path)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -26,6 +26,7 @@ from selfocc_training.fit.loader import StepLoader, moved
 from selfocc_training.fit.preview import preview
 from selfocc_training.fit.processes import OneProcess, Processes, gathered
 from selfocc_training.fit.record import Record
+from selfocc_training.fit.same_run import check_same_run, run_identity
 from selfocc_training.fit.state import StateError, load_state, save_state
 from selfocc_training.fit.where import where
 from selfocc_training.objective import total_loss, training_losses
@@ -111,7 +112,12 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, clips: Sequence[Clip], out: Path | None = None, processes: Processes | None = None
+        self,
+        config: TrainConfig,
+        clips: Sequence[Clip],
+        out: Path | None = None,
+        processes: Processes | None = None,
+        labels_by: str = "",
     ) -> None:
         """Begin, or go on from the state that lies in ``out``.
 
@@ -120,6 +126,7 @@ class Trainer:
             clips: what steps are drawn from.
             out: folder of state, curve and TensorBoard files; None keeps nothing.
             processes: of ``start_processes``; None is this one on the CPU.
+            labels_by: whoever labelled the clips' voxels, in words; empty for truth, and where there are none.
 
         Raises:
             ConfigError: the network cannot be trained as configured, or takes images of another size.
@@ -132,6 +139,7 @@ class Trainer:
         # One clip stands for all, which are made of one size: others may not have been read yet.
         height, width = clips[0].images.shape[-2:]
         _check_size(model_config, width, height, "the clips are of")
+        self._identity = run_identity(config, model_config, clips, labels_by)
         self.model = build_network(model_config)
         resumes = out is not None and (out / STATE).is_file()
         if not resumes and config.start:
@@ -289,22 +297,27 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
-                "seed": self.config.seed,
+                "run": self._identity,
             },
         )
 
     def _resume(self, path: Path) -> None:
         state = load_state(path)
-        seed = state.get("seed", self.config.seed)
-        if seed != self.config.seed:
-            raise StateError(f"{path} is of a run with seed {seed}, not {self.config.seed}; choose another folder.")
+        # States of older versions tell their seed alone.
+        told = state.get("run") or {"seed": state.get("seed", self.config.seed)}
+        check_same_run(path, told, self._identity)
+        if state["step"] > self.config.steps:
+            raise StateError(
+                f"{path} has done {state['step']} steps of another run, and this one has {self.config.steps}; choose "
+                "another --out, or delete the file to begin anew."
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (RuntimeError, ValueError, KeyError) as error:
             name = self.model.config.name
-            raise StateError(f"{path} is of another network than {name}; choose another folder.") from error
+            raise StateError(f"{path} is of another network than {name}; choose another --out.") from error
         self.step = state["step"]
 
     def _check_agreement(self) -> None:

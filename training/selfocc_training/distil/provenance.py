@@ -70,16 +70,29 @@ def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: b
     return False
 
 
-def told_by(folder: Path) -> str:
-    """The checkpoint that the labels in a folder come from, in words.
+def teacher_of(folder: Path) -> str | None:
+    """The checkpoint that the labels in a folder were distilled from, in words; None where none were.
 
     Raises:
-        DistilError: the folder has no distilled labels.
+        DistilError: what the folder says of it cannot be read.
     """
+    path = folder / PROVENANCE_FILE
+    if not path.is_file():
+        return None
     try:
-        found = yaml.safe_load((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return f"{found['checkpoint']} {found['fingerprint']}"
-    except OSError as error:
-        raise DistilError(
-            f"{folder} has no distilled labels: `selfocc distil CHECKPOINT --clips {folder}` makes them"
-        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise DistilError(f"{path} does not say what made the labels beside it: {error!r}") from error
+
+
+def told_by(folder: Path) -> str:
+    """The checkpoint that the labels in a folder were distilled from, in words.
+
+    Raises:
+        DistilError: the folder has no distilled labels, or what it says of them cannot be read.
+    """
+    found = teacher_of(folder)
+    if found is None:
+        raise DistilError(f"{folder} has no distilled labels: `selfocc distil CHECKPOINT --clips {folder}` makes them")
+    return found
