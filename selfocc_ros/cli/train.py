@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; returns 0, or 128 and the signal's number where one stopped it."""
+    """Train; returns 0, or 128 and the signal's number where one stopped it.
+
+    Of several processes the first tells how it ended; the others return 0, since Lightning kills the first when one of
+    them does not.
+    """
     from selfocc_training.config import load_train_config
     from selfocc_training.fit.interruption import TrainingStopped
     from selfocc_training.fit.processes import end_processes, start_processes
@@ -61,17 +65,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         _train(args, config, processes)
     except TrainingStopped as stopped:
-        if first:
-            print(
-                f"\nselfocc: stopped after step {stopped.step} of {config.steps}, saved in {stopped.path}; "
-                "the same command goes on from there.",
-                file=sys.stderr,
-            )
+        if not first:
+            return 0
+        print(
+            f"\nselfocc: stopped after step {stopped.step} of {config.steps}, saved in {stopped.path}; "
+            "the same command goes on from there.",
+            file=sys.stderr,
+        )
         return 128 + stopped.signum
     except TrainingError:
         if first:
             raise
-        return 2  # the first process tells what all have found
+        return 0  # all have found it
     finally:
         end_processes(processes)
     return 0

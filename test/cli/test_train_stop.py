@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_networks import FAST, write_network
 
 from selfocc_ros.cli import main, step_progress
@@ -17,6 +21,7 @@ from selfocc_training.town_clips import ClipPlan, clip_path
 TRAIN = """
 model: MODEL
 bfloat16: false
+log_every: 1
 data:
   seeds: 1
   clip: {frames: 3, width: 64, height: 48}
@@ -26,6 +31,24 @@ data:
   widest_gap: 1
   grid: [6, 8]
 """
+
+
+SLOW = """
+import sys, time
+from selfocc_ros.cli import find_training, main
+find_training()
+from selfocc_training import trainer
+save_state = trainer.save_state
+
+def save_slowly(path, state):
+    time.sleep(8)  # Lightning looks after its processes every 5 s
+    save_state(path, state)
+
+trainer.save_state = save_slowly
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+"""`selfocc` on a slow disk."""
 
 
 @pytest.fixture
@@ -61,6 +84,26 @@ def test_a_stop_is_told_in_one_line(
         told = capsys.readouterr().err.strip().splitlines()[-1]
         goes_on = "the same command goes on from there."
         assert told == f"selfocc: stopped after step {step} of 6000, saved in {state}; {goes_on}"
+
+
+@pytest.mark.slow
+def test_a_stop_of_two_processes_waits_for_a_slow_disk(run: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    (tmp_path / "slow.py").write_text(SLOW)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "slow.py"), *run, "--devices", "2"]
+    out, told = Path(run[3]), tmp_path / "told.txt"
+    with (
+        told.open("w") as stream,
+        subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True) as process,
+    ):
+        while not (out / "curve.jsonl").is_file():
+            assert process.poll() is None, told.read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to both
+    assert process.returncode == 128 + signal.SIGINT, told.read_text()
+    step = torch.load(out / "state.pt", weights_only=True)["step"]
+    assert told.read_text().count(f"selfocc: stopped after step {step} of 6000, saved in {out / 'state.pt'}; ") == 1
 
 
 def test_a_lack_of_devices_is_told_in_one_sentence(run: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,6 +184,8 @@ class Trainer:
                     if record is not None:
                         self._keep(record, terms, stopping or self.step == until)
                     if stopping and self.out is not None:
+                        # Nobody leaves before the first has saved: whoever started it ends it when another is gone.
+                        gathered(self._processes, "")
                         raise TrainingStopped(self.step, self.out / STATE, stop.signum)
         finally:
             loader.close()
