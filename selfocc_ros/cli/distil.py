@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=float, default=default, metavar="M", help=f"{meaning} (default: {default})"
         )
-    parser.add_argument("--overwrite", action="store_true", help="replace distilled labels that are there")
+    parser.add_argument("--overwrite", action="store_true", help="remove all distilled labels that are there first")
     parser.add_argument("--json", help="write counts and timings to this file ('-': standard output, not the words)")
 
 

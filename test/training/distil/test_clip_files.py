@@ -106,6 +106,26 @@ def test_labels_of_the_same_provenance_are_gone_on_with(tmp_path: Path) -> None:
     assert not claim(tmp_path, names, {"a": 2}, overwrite=True)
 
 
+@pytest.mark.parametrize("place", ["clip_0_00001_{}.voxels.npz", "voxels/drive/{}.npz"])
+def test_labels_that_are_replaced_never_pass_for_the_new_ones(tmp_path: Path, place: str) -> None:
+    """Overwriting is stopped after the first of two files."""
+    names, others = label_names(GRID), label_names(GRID.shifted(1.0))
+    files = [tmp_path / place.format(stamp) for stamp in (1, 2)]
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    clip = tmp_path / "clip_0_00001_1.npz"
+    clip.write_text("clip")
+    claim(tmp_path, names, {"a": 1}, overwrite=False)
+    for file in files:
+        file.write_text("old")
+    assert not claim(tmp_path, others, {"a": 2}, overwrite=True)
+    files[0].write_text("new")
+    (tmp_path / "labels.yaml").unlink()  # as if stopped before it was written
+    assert claim(tmp_path, others, {"a": 2}, overwrite=False)
+    assert load_label_names(tmp_path) == others
+    assert [file.read_text() for file in files if file.is_file()] == ["new"]
+    assert clip.read_text() == "clip"
+
+
 @pytest.mark.fault
 def test_fault_true_labels_are_never_replaced(tmp_path: Path) -> None:
     save_label_names(tmp_path, LabelNames(("car", "road"), 2, GRID))

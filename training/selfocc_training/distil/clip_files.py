@@ -14,11 +14,9 @@ from selfocc_ros.sensing.preprocess import NetworkInput
 from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.drive import Moment, fused_drive
 from selfocc_training.distil.labels import FREE
-from selfocc_training.distil.provenance import DistilError
+from selfocc_training.distil.provenance import VOXELS, DistilError
 from selfocc_training.distil.teacher import Teacher
 from selfocc_training.town_clips import Clip, camera_rig, load_clip
-
-VOXELS = ".voxels.npz"
 
 
 def clip_files(folder: Path) -> list[Path]:

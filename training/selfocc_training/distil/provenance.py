@@ -17,6 +17,8 @@ from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.labels import CLASSES, FREE
 
 PROVENANCE_FILE = "distilled.yaml"
+VOXELS = ".voxels.npz"
+"""How files of a clip's labels end."""
 
 
 class DistilError(SelfOccError, ValueError):
@@ -46,7 +48,7 @@ def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: b
     """Take ``folder`` for labels of this provenance; returns whether those that lie there are to be kept.
 
     Labels of the same provenance are gone on with. Others stop the work, unless they are distilled as well and
-    ``overwrite`` says that they may go.
+    ``overwrite`` says that they may go: all of them do, of every split, before the first new one is made.
 
     Raises:
         DistilError: the folder holds other labels.
@@ -56,18 +58,21 @@ def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: b
     found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     if found is None and load_label_names(folder) is not None:
         raise DistilError(f"{folder / LABELS_FILE} is of labels that were not distilled: use a copy of the data")
-    if found == made_by:
-        return not overwrite
-    if found is not None and not overwrite:
+    same = found == made_by
+    if found is not None and not same and not overwrite:
         raise DistilError(f"{folder} has labels of another checkpoint or other parameters; --overwrite replaces them")
     if not folder.is_dir():
         raise DistilError(f"{folder} is no folder")
-    part = path.with_name(f"{PROVENANCE_FILE}.part")
-    part.write_text(yaml.safe_dump(made_by, sort_keys=False), encoding="utf-8")
-    # Provenance first: a stop in between leaves nothing that passes for labels of somebody else.
-    part.replace(path)
-    save_label_names(folder, names)
-    return False
+    if found is not None and overwrite:
+        # Before their provenance goes: wherever this is stopped, none passes for somebody else's.
+        for stale in (*folder.glob(f"*{VOXELS}"), *folder.glob("voxels/*/*.npz")):
+            stale.unlink()
+    if not same:
+        part = path.with_name(f"{PROVENANCE_FILE}.part")
+        part.write_text(yaml.safe_dump(made_by, sort_keys=False), encoding="utf-8")
+        part.replace(path)
+    save_label_names(folder, names)  # always, since a stop may have come before it
+    return same and not overwrite
 
 
 def teacher_of(folder: Path) -> str | None:
