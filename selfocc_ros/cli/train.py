@@ -90,7 +90,7 @@ def _train(args: argparse.Namespace, config: TrainConfig, processes: Processes) 
     if config.data.dataset:
         clips, source = _recorded_clips(config)
     else:
-        clips, source = _town_clips(config.data, args.out / "clips", args.workers, processes.local_rank == 0)
+        clips, source = _town_clips(config, args.out / "clips", args.workers, processes.local_rank == 0)
     labels_by = _labels_by(config.data, args.out / "clips")
     source += f", voxels distilled by {labels_by}" if labels_by else ""
     trainer = Trainer(config, clips, args.out, processes, labels_by)
@@ -161,12 +161,16 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     return clips, f"dataset {data.dataset}: {len(clips)} clips of {', '.join(clips.drives)}"
 
 
-def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> tuple[Sequence[Clip], str]:
+def _town_clips(config: TrainConfig, folder: Path, workers: int, renders: bool) -> tuple[Sequence[Clip], str]:
     """Clips of town drives, and what they are in words; one process of each machine ``renders``, the others wait."""
     from selfocc_ros.configuration import ConfigError
+    from selfocc_ros.model.families import class_names
     from selfocc_training.distil.clip_files import load_labelled_clip
     from selfocc_training.town_clips import clip_path, load_clip, make_clips
+    from selfocc_training.town_labels import with_channels
+    from selfocc_training.trainer import trained_config
 
+    data = config.data
     seeds = _seeds(data)
     if not seeds:
         raise ConfigError("there is nothing to train on: data.seeds is 0; name a prepared dataset with --data DATASET.")
@@ -187,9 +191,9 @@ def _town_clips(data: DataConfig, folder: Path, workers: int, renders: bool) -> 
     source = f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
     source += f", class maps ({data.class_noise:.0%} wrong)" if data.class_maps else ""
     source += ", true voxels that the cameras see" if data.voxel_labels else ""
-    if data.distilled:
-        return [load_labelled_clip(path) for path in paths], source
-    return [load_clip(path) for path in paths], source
+    load = load_labelled_clip if data.distilled else load_clip
+    classes = class_names(trained_config(config))
+    return [with_channels(load(path), classes, folder, voxels=not data.distilled) for path in paths], source
 
 
 def _labels_by(data: DataConfig, clips: Path) -> str:
