@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +16,10 @@ import torch
 from selfocc_ros.geometry.voxels import OCCUPIED, OccupancyVolume, VoxelGrid
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.labels import VoxelLabels
+from selfocc_training.distil.provenance import DistilError
 from selfocc_training.evaluation.classes import ProtocolError
 from selfocc_training.evaluation.grids import VoxelTruth, above_flat_ground, read_field, read_volume
-from selfocc_training.evaluation.run import evaluate
+from selfocc_training.evaluation.run import SCORERS, Evaluation, evaluate
 from selfocc_training.evaluation.scorer import Settings
 from selfocc_training.metrics.occ3d import OCC3D, SELFOCC_PAPER
 
@@ -71,6 +74,27 @@ def test_classes_are_matched_by_name(toy: Callable[..., Any], labelled: Dataset)
     assert figures["miou"] == 0.0
     with pytest.raises(ProtocolError, match="no name in common"):
         figures_of(toy, labelled, "occ3d", config=config_with("moon", "sun"))
+
+
+@pytest.mark.parametrize("protocol", ["occ3d", "rayiou", "semantickitti"])
+@pytest.mark.parametrize("as_selfocc", [False, True])
+def test_distilled_labels_do_not_pass_for_truth(
+    toy: Callable[..., Any], labelled_root: Path, tmp_path: Path, protocol: str, as_selfocc: bool
+) -> None:
+    settings = Settings(protocol, as_selfocc=as_selfocc, blind=False)
+    truth = Dataset.open(labelled_root)
+    assert not any("distilled" in word for word in (SCORERS[protocol](toy(truth), truth, settings)).notes)
+    root = Path(shutil.copytree(labelled_root, tmp_path / "distilled"))
+    (root / "distilled.yaml").write_text("{checkpoint: tiny.safetensors, fingerprint: '0123'}")
+    dataset = Dataset.open(root)
+    scorer = SCORERS[protocol](toy(dataset), dataset, settings)
+    told = Evaluation(scorer, (), {}, (), "val", 0.0).result()
+    assert told["title"].startswith(f"{protocol} against distilled labels, which are no truth")
+    assert ("SelfOcc's own" in told["title"]) == (as_selfocc and protocol != "rayiou")
+    assert "the labels were distilled by tiny.safetensors 0123: " in told["notes"][0]
+    (root / "distilled.yaml").write_text("nothing")
+    with pytest.raises(DistilError, match=r"distilled\.yaml does not say what made the labels"):
+        SCORERS[protocol](toy(dataset), dataset, settings)
 
 
 def test_fault_no_labels_and_no_split(toy: Callable[..., Any], bare: Dataset, labelled: Dataset) -> None:

@@ -22,6 +22,7 @@ from selfocc_ros.viz.scenes import camera_images
 from selfocc_ros.viz.sheet import scene_sheet
 from selfocc_ros.viz.text import PAPER, write
 from selfocc_training.dataset.parquet import DatasetError
+from selfocc_training.distil.provenance import teacher_of
 from selfocc_training.evaluation.grids import VoxelTruth
 from selfocc_training.evaluation.run import Evaluation
 from selfocc_training.evaluation.scorer import Scorer
@@ -167,7 +168,7 @@ def draw_sample(scorer: Scorer[Any], index: int) -> tuple[Image, Image]:
         if prediction.volume.classes is None:
             # Heights beside heights: colours of classes could not be compared with them.
             true_volume = replace(true_volume, classes=None, class_names=())
-        volumes["true, where cameras see"] = true_volume
+        volumes[f"{'distilled' if teacher_of(dataset.root) else 'true'}, where cameras see"] = true_volume
     images = camera_images(sample)
     sheet = scene_sheet(images, sample.rig, volumes, pixels_per_voxel=2, ground_z=predictor.ground_z)
     rig, strips = sample.rig, []

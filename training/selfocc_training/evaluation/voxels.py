@@ -16,6 +16,7 @@ from torch import Tensor
 from selfocc_ros.model.families import class_labels, label_names
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.labels import voxels_path
+from selfocc_training.distil.provenance import teacher_of
 from selfocc_training.evaluation.choice import Ways
 from selfocc_training.evaluation.classes import (
     NO_CLASS,
@@ -63,6 +64,10 @@ class VoxelScorer(Scorer[VoxelTruth]):
         labels = dataset.label_names
         if labels is None or labels.grid is None:
             raise ProtocolError(f"{self.lacks}; see docs/dataset.md for how labels are added")
+        teacher = teacher_of(dataset.root)
+        if teacher is not None:
+            self.title += " against distilled labels, which are no truth"
+            self.notes.append(f"the labels were distilled by {teacher}: figures tell how like it the network is")
         self.grid = labels.grid
         ours = label_names(predictor.config)
         told = bool((matches(labels.classes, self.benchmark) != NO_CLASS).any())
@@ -174,7 +179,7 @@ class Occ3dScorer(VoxelScorer):
         super().__init__(predictor, dataset, settings)
         self.protocol = SELFOCC_PAPER if settings.as_selfocc else OCC3D
         if settings.as_selfocc:
-            self.title = "occ3d with SelfOcc's own post-processing"
+            self.title += " with SelfOcc's own post-processing"
             self.notes.append(
                 "SelfOcc's post-processing: occupied where the field is 0 or less, read between the grid's borders "
                 "instead of at voxel centres; the upper 4 layers and a rim of 6 voxels emptied; others are empty"
@@ -289,7 +294,7 @@ class SemanticKittiScorer(VoxelScorer):
         self.rows = (*(("miou",) if self.named else ()), "iou", "precision", "recall", "iou_above_ground")
         self.trim = SELFOCC_SEMANTICKITTI_TRIM if settings.as_selfocc else NO_TRIM
         if settings.as_selfocc:
-            self.title = "semantickitti with SelfOcc's own post-processing"
+            self.title += " with SelfOcc's own post-processing"
             self.notes.append(
                 "SelfOcc's post-processing: the upper 4 layers, 6 voxels ahead and 6 on either side emptied; a class "
                 "that the truth lacks counts as 1"
