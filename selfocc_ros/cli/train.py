@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace, config: TrainConfig, processes: Processes) 
         clips, source = _recorded_clips(config)
     else:
         clips, source = _town_clips(config, args.out / "clips", args.workers, processes.local_rank == 0)
-    labels_by = _labels_by(config.data, args.out / "clips")
+    labels_by = _labels_by(config, args.out / "clips")
     source += f", voxels distilled by {labels_by}" if labels_by else ""
     trainer = Trainer(config, clips, args.out, processes, labels_by)
     if processes.global_rank != 0:
@@ -189,22 +189,30 @@ def _town_clips(config: TrainConfig, folder: Path, workers: int, renders: bool) 
     while not all(path.is_file() for path in paths):
         time.sleep(1.0)
     source = f"town drives, seeds {seeds.start} to {seeds.stop - 1}"
-    source += f", class maps ({data.class_noise:.0%} wrong)" if data.class_maps else ""
-    source += ", true voxels that the cameras see" if data.voxel_labels else ""
-    load = load_labelled_clip if data.distilled else load_clip
-    classes = class_names(trained_config(config))
-    return [with_channels(load(path), classes, folder, voxels=not data.distilled) for path in paths], source
+    # Files of clips may hold more than the losses read, where several runs share them.
+    maps, voxels = config.loss.reads_class_maps, config.loss.reads_voxels
+    source += f", class maps ({data.class_noise:.0%} wrong)" if data.class_maps and maps else ""
+    source += ", true voxels that the cameras see" if data.voxel_labels and voxels else ""
+    classes, clips = class_names(trained_config(config)), []
+    for path in paths:
+        clip = load_labelled_clip(path) if data.distilled and voxels else load_clip(path)
+        clip = dataclasses.replace(clip, labels=clip.labels if maps else None, voxels=clip.voxels if voxels else None)
+        clips.append(with_channels(clip, classes, folder, voxels=not data.distilled))
+    return clips, source
 
 
-def _labels_by(data: DataConfig, clips: Path) -> str:
+def _labels_by(config: TrainConfig, clips: Path) -> str:
     """The teacher of the voxel labels that a run learns from, in words; empty where they are truth, or there are none.
 
     Args:
-        data: what the run reads.
+        config: the run.
         clips: folder of town clips.
     """
     from selfocc_training.distil.provenance import teacher_of, told_by
 
+    data = config.data
+    if not config.loss.reads_voxels:
+        return ""
     if data.distilled:
         return told_by(clips)
     return (teacher_of(Path(data.dataset)) or "") if data.dataset and data.voxel_labels else ""

@@ -59,19 +59,19 @@ def test_town_clips_get_voxels_that_training_reads(
     tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from selfocc_ros.cli.train import _labels_by, _town_clips
-    from selfocc_training.config import DataConfig, TrainConfig
+    from selfocc_training.config import DataConfig, LossConfig, TrainConfig
     from selfocc_training.distil.provenance import DistilError
     from selfocc_training.town_clips import ClipPlan
 
     plan = ClipPlan(frames=2, width=64, height=48, render_width=96, surround_share=1.0)
     data = DataConfig(distilled=True, first_seed=3, seeds=1, clip=plan)
-    config = TrainConfig(data=data)
+    config = TrainConfig(data=data, loss=LossConfig(voxels=1.0))
     with pytest.raises(DistilError, match="`selfocc distil CHECKPOINT --clips"):
         _town_clips(config, tmp_path, 1, True)
     assert main(["distil", str(small), "--clips", str(tmp_path), "--json", "-"]) == 0
     told = json.loads(capsys.readouterr().out)
     (clip,), _ = _town_clips(config, tmp_path, 1, True)
-    assert _labels_by(data, tmp_path) == f"small.safetensors {told['provenance']['fingerprint']}"
+    assert _labels_by(config, tmp_path) == f"small.safetensors {told['provenance']['fingerprint']}"
     assert clip.voxels is not None
     assert clip.voxels.shape == (2, 20, 20, 5)
     assert told["unknown"] == pytest.approx((clip.voxels == 255).mean())

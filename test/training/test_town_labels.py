@@ -14,7 +14,7 @@ from selfocc_ros.cli.train import _town_clips
 from selfocc_ros.configuration import ConfigError
 from selfocc_ros.geometry.voxels import OCC3D, OCC3D_CLASSES
 from selfocc_ros.town.objects import Label
-from selfocc_training.config import DataConfig, TrainConfig
+from selfocc_training.config import DataConfig, LossConfig, TrainConfig, load_train_config
 from selfocc_training.town_clips import Clip, ClipPlan, clip_path, load_clip, render_clip, save_clip
 from selfocc_training.town_labels import with_channels
 
@@ -94,11 +94,32 @@ def test_training_gets_the_labels_of_its_network(clip: Clip, tmp_path: Path) -> 
     save_clip(clip_path(tmp_path, 3, 0, data.town_plan()), clip)
     classes = list(reversed(OCC3D_CLASSES))
     network = write_network(tmp_path / "small.yaml", {**FAST, "head": {"classes": classes}})
-    (got,), _ = _town_clips(TrainConfig(model=str(network), data=data), tmp_path, 1, True)
+    loss = LossConfig(semantic=0.1, voxels=1.0)
+    (got,), source = _town_clips(TrainConfig(model=str(network), data=data, loss=loss), tmp_path, 1, True)
+    assert source == "town drives, seeds 3 to 3, class maps (0% wrong), true voxels that the cameras see"
     wanted = with_channels(clip, classes, tmp_path)
     assert np.array_equal(got.labels if got.labels is not None else 0, wanted.labels)
     assert np.array_equal(got.voxels if got.voxels is not None else 0, wanted.voxels)
     assert not np.array_equal(wanted.labels if wanted.labels is not None else 0, clip.labels)
+
+
+def test_labels_that_no_loss_reads_are_neither_kept_nor_told(clip: Clip, tmp_path: Path) -> None:
+    data = DataConfig(first_seed=3, seeds=1, clip=PLAN, class_maps=True, voxel_labels=True)
+    save_clip(clip_path(tmp_path, 3, 0, data.town_plan()), clip)
+    for loss, told in (
+        (LossConfig(semantic=0.1), ", class maps (0% wrong)"),
+        (LossConfig(semantic=0.1, voxels=1.0, render=False), ", true voxels that the cameras see"),
+        (LossConfig(), ""),
+    ):
+        (got,), source = _town_clips(TrainConfig(data=data, loss=loss), tmp_path, 1, True)
+        assert source == f"town drives, seeds 3 to 3{told}"
+        assert (got.labels is not None) == ("maps" in told)
+        assert (got.voxels is not None) == ("voxels" in told)
+
+
+def test_the_two_runs_that_teach_classes_share_their_clips() -> None:
+    plans = [load_train_config(f"tiny_semantic_{name}").data.town_plan() for name in ("town", "voxels")]
+    assert len({clip_path(Path(), 100, 0, plan) for plan in plans}) == 1
 
 
 def test_labels_stay_without_classes_and_so_do_distilled_voxels(clip: Clip) -> None:

@@ -66,6 +66,16 @@ class LossConfig:
     """First step with proposals beyond the box and the price on opacity; null: never. From random weights both are an
     easy way out: everything stays transparent. Until then rays must end inside the box, as in SelfOcc."""
 
+    @property
+    def reads_class_maps(self) -> bool:
+        """Whether a term compares with class maps."""
+        return self.render and self.semantic != 0
+
+    @property
+    def reads_voxels(self) -> bool:
+        """Whether a term compares with labels of voxels."""
+        return self.voxels != 0
+
     def __post_init__(self) -> None:
         for key, words in CHOICES.items():
             if (word := getattr(self, key)) not in words:
