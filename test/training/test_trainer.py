@@ -15,11 +15,12 @@ import pytest
 import torch
 from small_networks import FAST, with_cells, write_network
 
-from selfocc_ros.configuration import ConfigError
+from selfocc_ros.configuration import ConfigError, read_yaml
 from selfocc_ros.model.checkpoint import load_checkpoint, save_checkpoint
 from selfocc_ros.model.config import ImageBackboneConfig
 from selfocc_ros.model.image_backbone import ImageBackbone
 from selfocc_ros.model.planes.config import CORRECTED, PlaneConfig
+from selfocc_ros.resources import resource
 from selfocc_ros.runtime.predictor import Predictor
 from selfocc_ros.town.rigs import load_rig
 from selfocc_ros.town.town import Town
@@ -31,7 +32,7 @@ from selfocc_training.objective import training_losses
 from selfocc_training.steps import draw_step
 from selfocc_training.town_clips import Clip
 from selfocc_training.town_evaluation import encode_sample
-from selfocc_training.trainer import STATE, Trainer, TrainingError, check_clip_size, learning_rate
+from selfocc_training.trainer import STATE, Trainer, TrainingError, check_clip_size, learning_rate, trained_config
 
 RIG = load_rig("front1")
 
@@ -157,6 +158,21 @@ def test_clips_of_another_size_than_the_network_takes_are_refused(
     check_clip_size(wider)
     with pytest.raises(ConfigError, match=r"nuscenes_tpv: input\.crop is for published checkpoints"):
         check_clip_size(dataclasses.replace(config, model="nuscenes_tpv"))
+
+
+def test_what_docs_say_of_the_networks_that_can_be_trained(tmp_path: Path) -> None:
+    refused = []
+    for path in resource("config/models").glob("*.yaml"):
+        try:
+            trained_config(TrainConfig(model=path.stem))
+        except ConfigError:
+            refused.append(path.stem)
+            values = read_yaml(path)
+            for key in ("crop", "camera_width", "scale", "pad_ratio"):
+                values["input"].pop(key, None)
+            trained_config(TrainConfig(model=str(write_network(tmp_path / "copy.yaml", values))))
+    assert len(refused) == 7
+    assert all(name.startswith(("nuscenes_", "kitti_")) for name in refused)
 
 
 def test_terms_follow_the_configuration(config: TrainConfig, ground_clip: Clip) -> None:
