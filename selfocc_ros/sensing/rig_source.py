@@ -23,7 +23,7 @@ from selfocc_ros.sensing.frames import CameraFrame
 from selfocc_ros.sensing.layout import CameraLayout, Layout, absolute, load_layout
 from selfocc_ros.sensing.sync import RigSynchronizer
 
-_FILLED = ("base_frame", "fixed_frame", "ground_z", "stamp", "max_skew", "max_wait", "min_cameras")
+FILLED = ("base_frame", "fixed_frame", "ground_z", "stamp", "max_skew", "max_wait", "min_cameras")
 """Parameters that a layout has too."""
 
 
@@ -66,7 +66,7 @@ class RigSource:
         if self.layout is None:
             return replace(self, parameters=parameters)
         defaults = NodeParameters()
-        open_ = [name for name in _FILLED if getattr(parameters, name) == getattr(defaults, name)]
+        open_ = [name for name in FILLED if getattr(parameters, name) == getattr(defaults, name)]
         return replace(self, parameters=replace(parameters, **{name: getattr(self.layout, name) for name in open_}))
 
     def find(self, types: Mapping[str, str]) -> dict[str, CameraTopics]:
@@ -184,7 +184,7 @@ class RigSource:
             for name, topics in self.choose(found)[0].items()
         }
         phases = {name: phase for name, phase in self.phases().items() if name in cameras}
-        return Layout(cameras, phases=phases, **{name: getattr(values, name) for name in _FILLED})
+        return Layout(cameras, phases=phases, **{name: getattr(values, name) for name in FILLED})
 
     def lacking(self, camera: str, topics: CameraTopics) -> str:
         """Why a camera can have no calibration or no mounting, or an empty text."""

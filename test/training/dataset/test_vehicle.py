@@ -12,6 +12,8 @@ import yaml
 from preset_drives import CAMERA, STYLES, base_from_camera, calibrations, write_preset_drive
 
 from selfocc_ros.logs.records import BagError
+from selfocc_ros.parameter_file import load_parameters
+from selfocc_ros.resources import resource
 from selfocc_ros.sensing.layout import Layout
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.parquet import DatasetError
@@ -63,12 +65,60 @@ def test_a_preset_and_a_calibration_file_of_the_vehicle_make_the_layout(tmp_path
     assert (tmp_path / "again" / "index.parquet").read_bytes() == (tmp_path / "data" / "index.parquet").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "vehicle",
+    [
+        load_parameters(resource("config/node/default.yaml")),
+        {"phases": ("left=0.012", "back=-0.013", "roof=0.5")},
+        {"cameras": ("/camera/left", "front"), "max_wait": 0.1},
+        {"preset": "slow.yaml"},
+        {"preset": "slow.yaml", "max_skew": 0.055, "phases": ("left=0.012",)},
+        {"calibration_file": "left.yaml"},
+        {"preset": "slow.yaml", "calibration_file": "left.yaml", "ground_z": -0.3},
+    ],
+)
+def test_the_same_command_goes_on(bag: Path, tmp_path: Path, vehicle: dict[str, Any]) -> None:
+    (tmp_path / "slow.yaml").write_text("preset: town\nmax_skew: 0.1\nphases: {front: 0.01}\n")
+    mounted = {"translation": [0.5, 0.8, 1.6], "rpy": [0.01, 0.02, 1.57], "axes": "body"}
+    camera = {"intrinsics": {"width": 64, "height": 36, "k": [40, 0, 31.7, 0, 40, 18, 0, 0, 1]}, "extrinsics": mounted}
+    (tmp_path / "left.yaml").write_text(yaml.safe_dump({"cameras": {"left": camera}}))
+    vehicle = {name: str(tmp_path / v) if str(v).endswith(".yaml") else v for name, v in vehicle.items()}
+    root = tmp_path / "data"
+    prepare([bag], root, vehicle=vehicle)
+    first = (root / "dataset.json").read_text()
+    prepare([bag], root, vehicle=vehicle)
+    assert (root / "dataset.json").read_text() == first
+
+
+@pytest.mark.fault
+def test_what_the_vehicles_files_say_now_is_not_passed_over(bag: Path, tmp_path: Path) -> None:
+    calibration, preset = tmp_path / "calibration.yaml", tmp_path / "preset.yaml"
+    camera = {"intrinsics": {"width": 64, "height": 36, "k": [40, 0, 32, 0, 40, 18, 0, 0, 1]}}
+    calibration.write_text(yaml.safe_dump({"cameras": {"left": camera}}))
+    preset.write_text("preset: town\nmax_skew: 0.1\n")
+    vehicle = {"preset": str(preset), "calibration_file": str(calibration)}
+    prepare([bag], tmp_path / "data", vehicle=vehicle)
+    camera["intrinsics"]["k"][0] = 80
+    calibration.write_text(yaml.safe_dump({"cameras": {"left": camera}}))
+    others = "has other intrinsics of camera 'left' than the node's preset and calibration_file give: choose another"
+    for changed in (vehicle, {"preset": str(preset)}, {"calibration_file": ""}):
+        with pytest.raises(DatasetError, match=others):
+            prepare([bag], tmp_path / "data", vehicle=changed)
+    preset.write_text("preset: town\nmax_skew: 0.2\n")
+    with pytest.raises(DatasetError, match=r"has max_skew 0\.1, but the node's parameters have 0\.2"):
+        prepare([bag], tmp_path / "data", vehicle=vehicle)
+    with pytest.raises(DatasetError, match="has other images of camera 'back' than the node's preset"):
+        prepare([bag], tmp_path / "data", vehicle={"preset": "dataset_bridge", "max_skew": 0.1})
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
         ({"layout": "town", "vehicle": {"ground_z": 1.0}}, "by a layout or by the node's parameters, not by both"),
         ({"vehicle": {"base_frame": "car"}}, "has base_frame base_link, but the node's parameters have car"),
+        ({"vehicle": {"phases": ("left=0.01",)}}, r"has phases \{\}, but the node's parameters have \{'left': 0.01\}"),
+        ({"vehicle": {"cameras": ("left",)}}, "has cameras back, front, left, but the node's parameters have left:"),
     ],
 )
 def test_what_contradicts_is_refused(prepared: Path, bag: Path, asked: dict[str, Any], sentence: str) -> None:

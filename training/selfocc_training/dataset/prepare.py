@@ -21,7 +21,7 @@ from selfocc_ros.sensing.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
 from selfocc_training.dataset.extras import masked_share, take_labels, take_masks, with_own_masks
 from selfocc_training.dataset.parquet import DatasetError, RowWriter, pyarrow, read_rows, read_table
-from selfocc_training.dataset.proposal import layout_text, propose
+from selfocc_training.dataset.proposal import contradiction, layout_text, propose
 from selfocc_training.dataset.report import write_report
 from selfocc_training.dataset.splits import GAP, TRAIN, VAL, SplitPlan, split_drive, validation_drives
 from selfocc_training.dataset.truth import find_truth
@@ -148,12 +148,9 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None, vehicle:
         layout, origin = load_layout(asked), f"given as {asked}"
     elif path.exists():
         layout = read_layout(path)
-        for name, value in vehicle.items():
-            if value != getattr(layout, name, value) and name != "cameras":
-                raise DatasetError(
-                    f"{path} has {name} {getattr(layout, name)}, but the node's parameters have {value}: "
-                    "choose another folder"
-                )
+        other = contradiction(layout, vehicle) if vehicle else ""
+        if other:
+            raise DatasetError(f"{path} has {other}: choose another folder")
     else:
         layout, origin = propose(bags[0], vehicle), f"proposed from the topics of {bags[0].name}"
     for state in drive_states(root):

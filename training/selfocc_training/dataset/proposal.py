@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,8 @@ from selfocc_ros.logs.samples import SampleReader
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.resources import resource
 from selfocc_ros.sensing.discovery import CameraTopics
-from selfocc_ros.sensing.layout import IMAGE_TYPES, PRESETS, Layout, absolute, load_layout
-from selfocc_ros.sensing.rig_source import RigSource
+from selfocc_ros.sensing.layout import IMAGE_TYPES, PRESETS, CameraLayout, Layout, absolute, load_layout
+from selfocc_ros.sensing.rig_source import FILLED, RigSource
 
 _TF = "tf2_msgs/msg/TFMessage"
 _LOOK_AT = 2000
@@ -58,9 +58,70 @@ def propose(path: Path, vehicle: Mapping[str, Any] | None = None) -> Layout:
     base = given.get("base_frame") or _base(frames, timed, static)
     fixed = given.get("fixed_frame") or _fixed(base, timed, static)
     layout = replace(source.as_layout(cameras), base_frame=base, fixed_frame=fixed)
-    # Where only slashes tell cameras apart, their topics are their names.
-    named = {name.strip("/").replace("/", "_") or "camera": camera for name, camera in layout.cameras.items()}
-    return replace(layout, cameras=named)
+    cameras_by_name = {_plain(name): camera for name, camera in layout.cameras.items()}
+    return replace(layout, cameras=cameras_by_name, phases={_plain(k): v for k, v in layout.phases.items()})
+
+
+def contradiction(layout: Layout, vehicle: Mapping[str, Any]) -> str:
+    """What a proposal that follows these parameters would have otherwise than a layout that is there already.
+
+    Only what the parameters set counts, or a preset that they name; values are compared as a proposal would write them,
+    so what a layout was proposed from never contradicts it. Recordings are not looked at: a camera that the layout has
+    not is none that the first recording had.
+
+    Args:
+        layout: of a dataset.
+        vehicle: as `propose` takes it.
+
+    Returns:
+        a phrase like "max_skew 0.055, but the node's parameters have 0.1", or an empty text.
+
+    Raises:
+        ConfigError: the preset or the calibration file is missing or wrong.
+    """
+    source = RigSource.of(NodeParameters.of(vehicle))
+    source = replace(source, calibrations={_plain(name): known for name, known in source.calibrations.items()})
+    asked = {*vehicle, *((*FILLED, "phases") if source.layout is not None else ())}
+    cameras = {name: camera for name, camera in layout.cameras.items() if "*" not in name}
+    found = {name: CameraTopics(camera.image, camera.info or "", False) for name, camera in cameras.items()}
+    chosen, missing = source.choose(found)
+    if missing or len(chosen) < len(found):
+        return _but("cameras", ", ".join(layout.cameras), ", ".join(source.parameters.cameras))
+    for name in (name for name in FILLED if name in asked):
+        if getattr(layout, name) != getattr(source.parameters, name):
+            return _but(name, getattr(layout, name), getattr(source.parameters, name))
+    phases = {name: phase for name, phase in ((_plain(k), v) for k, v in source.phases().items()) if layout.named(name)}
+    if "phases" in asked and phases != layout.phases:
+        return _but("phases", dict(layout.phases), phases)
+    for name, camera in cameras.items():
+        for key, there, now in _told(source, name, camera) if asked & {"preset", "calibration_file"} else ():
+            if there != now:
+                return f"other {key} of camera '{name}' than the node's preset and calibration_file give"
+    return ""
+
+
+def _but(name: str, there: object, now: object) -> str:
+    return f"{name} {there}, but the node's parameters have {now}"
+
+
+def _told(source: RigSource, name: str, camera: CameraLayout) -> Iterator[tuple[str, object, object]]:
+    """(what, as a layout's camera has it, as preset and calibration file have it now)."""
+    intrinsics = source.intrinsics(name)
+    yield "intrinsics", camera.intrinsics, intrinsics
+    yield "extrinsics", camera.extrinsics, source.extrinsics(name)
+    if source.layout is not None:
+        seen = (source.layout.find({camera.image: kind}).get(name) for kind in IMAGE_TYPES)
+        known = next((entry for entry in seen if entry is not None), None)
+        yield "images", camera.image, known.image if known is not None else None
+        if known is not None:
+            yield "frame_id", camera.frame_id, known.frame_id
+            if known.info and intrinsics is None:
+                yield "info", camera.info, known.info
+
+
+def _plain(name: str) -> str:
+    """A camera's name as layouts have it: where only slashes tell cameras apart, their topics are their names."""
+    return name.strip("/").replace("/", "_") or "camera"
 
 
 def _asked_for(found: dict[str, CameraTopics], source: RigSource, path: Path) -> dict[str, CameraTopics]:
