@@ -34,6 +34,9 @@ _HISTORY_S = 15.0
 _JUMP_BACK_NS = 1_000_000_000
 """As the synchroniser and the transform tree have it."""
 
+_JUMP_ON_NS = round((_HISTORY_S - 2.0 * TF_AHEAD_S) * 1e9)
+"""Further on than this, transforms that are read ahead drop what the images still need."""
+
 _TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 
@@ -81,7 +84,7 @@ class SampleReader:
         stamps: Collection[int] | None = None,
         on_frame: Callable[[CameraFrame, int], None] | None = None,
         keep_empty: bool = False,
-        on_transform: Callable[[str, str, int], None] | None = None,
+        on_transform: Callable[[str, str, int, int], None] | None = None,
     ) -> Iterator[RigSample]:
         """The samples in the order of their stamps; a reader can be walked once.
 
@@ -89,7 +92,7 @@ class SampleReader:
             stamps: only samples with these reference stamps (ns); the others are passed over at little cost.
             on_frame: called with each image as it comes, and its receive time.
             keep_empty: also samples of which no camera can be used (`problems` says why); the node skips them.
-            on_transform: called with (parent, child, stamp in ns) of each transform that changes with time.
+            on_transform: called with (parent, child, stamp, receive time) of each transform that changes with time.
         """
         if self._sync is None:
             return
@@ -99,7 +102,7 @@ class SampleReader:
         with ExitStack() as stack:
             bag, ahead = stack.enter_context(Bag(self.path)), stack.enter_context(Bag(self.path))
             self._prefetch(bag, info_topics)
-            transforms = self._transforms_ahead(ahead, on_transform)
+            transforms = self._transforms_ahead(ahead, self._sync, on_transform)
             for topic, receive_ns, msg in bag.messages([*image_topics, *info_topics]):
                 if topic in info_topics:
                     self._calibrate(info_topics[topic], topic, msg)
@@ -107,23 +110,23 @@ class SampleReader:
                 frame = self.source.settle(camera_frame(image_topics[topic], msg), receive_ns)
                 if on_frame is not None:
                     on_frame(frame, receive_ns)
-                sets = self._sync.push(frame.camera, frame.stamp_ns, frame)
-                if sets:
-                    transforms(receive_ns, self._sync.jumps)
-                yield from self._gather(sets, wanted, keep_empty)
-            transforms(None, self._sync.jumps)
-            yield from self._gather(self._sync.flush(), wanted, keep_empty)
+                for frame_set in self._sync.push(frame.camera, frame.stamp_ns, frame):
+                    transforms(receive_ns, frame_set.stamp_ns)
+                    yield from self._gather(frame_set, wanted, keep_empty)
+            for frame_set in self._sync.flush():
+                transforms(None, frame_set.stamp_ns)
+                yield from self._gather(frame_set, wanted, keep_empty)
+            transforms(None, None)
             self.damage = self.damage or bag.damage
 
     def _gather(
-        self, sets: list[FrameSet[CameraFrame]], wanted: frozenset[int] | None, keep_empty: bool
+        self, frame_set: FrameSet[CameraFrame], wanted: frozenset[int] | None, keep_empty: bool
     ) -> Iterator[RigSample]:
-        for frame_set in sets:
-            if wanted is not None and frame_set.stamp_ns not in wanted:
-                continue
-            sample = gather_sample(frame_set, self.models, {}, self.tree, self.base_frame, self.fixed_frame)
-            if sample.frames or keep_empty:
-                yield sample
+        if wanted is not None and frame_set.stamp_ns not in wanted:
+            return
+        sample = gather_sample(frame_set, self.models, {}, self.tree, self.base_frame, self.fixed_frame)
+        if sample.frames or keep_empty:
+            yield sample
 
     def _prefetch(self, bag: Bag, info_topics: Mapping[str, str]) -> None:
         """Learn each camera's first calibration, so that an image recorded just before it is not lost."""
@@ -144,12 +147,14 @@ class SampleReader:
             self.calibration_problems[camera] = str(error)
 
     def _transforms_ahead(
-        self, bag: Bag, on_transform: Callable[[str, str, int], None] | None
-    ) -> Callable[[int | None, int], None]:
+        self, bag: Bag, sync: RigSynchronizer[CameraFrame], on_transform: Callable[[str, str, int, int], None] | None
+    ) -> Callable[[int | None, int | None], None]:
         """Feeds all static transforms now; returns what feeds the others up to TF_AHEAD_S after a receive time.
 
-        Where time jumps back, the tree forgets what came before. What follows a jump is therefore held back until the
-        images have jumped as often, or until TF_AHEAD_S after it, should only the transforms have jumped.
+        That takes the receive time, None at the recording's end, and the stamp of the set that is to have poses, None
+        for all that is left. Where time jumps back, or on beyond the history, the tree forgets what came before. What
+        follows a jump is therefore held back until the images have jumped as well, or until TF_AHEAD_S after it,
+        should only the transforms have jumped.
         """
         topics = [name for name, info in bag.topics().items() if info.type == _TF_TYPE]
         static = [name for name in topics if name.rpartition("/")[2] == "tf_static"]
@@ -160,26 +165,29 @@ class SampleReader:
         newest: dict[str, int] = {}
         ahead_ns = round(TF_AHEAD_S * 1e9)
 
-        def advance(receive_ns: int | None, image_jumps: int) -> None:
+        def must_wait(item: Any, stamps: Mapping[str, int], receive_ns: int | None, set_ns: int) -> bool:
+            if receive_ns is not None and abs(item.receive_ns - receive_ns) > ahead_ns:
+                return bool(item.receive_ns > receive_ns)
+            steps = {child: stamp - newest.get(child, stamp) for child, stamp in stamps.items()}
+            back = any(step < -_JUMP_BACK_NS for step in steps.values())
+            on = any(min(step, stamps[child] - set_ns) > _JUMP_ON_NS for child, step in steps.items())
+            return on or (back and self.tree.jumps >= sync.jumps)
+
+        def advance(receive_ns: int | None, set_ns: int | None) -> None:
             while True:
                 item = waiting.pop() if waiting else next(timed, None)
                 if item is None:
                     return
                 stamps = {t.child_frame_id: stamp_ns(t.header.stamp) for t in item.msg.transforms}
-                back = any(stamp < newest.get(child, stamp) - _JUMP_BACK_NS for child, stamp in stamps.items())
-                if receive_ns is not None:
-                    early = item.receive_ns > receive_ns + ahead_ns
-                    jumps = back and self.tree.jumps >= image_jumps and item.receive_ns > receive_ns - ahead_ns
-                    if early or jumps:
-                        waiting.append(item)
-                        return
+                if set_ns is not None and must_wait(item, stamps, receive_ns, set_ns):
+                    waiting.append(item)
+                    return
                 newest.update(stamps)
                 self._feed(item.msg, static=False)
                 if on_transform is not None:
                     for transform in item.msg.transforms:
-                        on_transform(
-                            transform.header.frame_id, transform.child_frame_id, stamp_ns(transform.header.stamp)
-                        )
+                        parent, at_ns = transform.header.frame_id, stamp_ns(transform.header.stamp)
+                        on_transform(parent, transform.child_frame_id, at_ns, item.receive_ns)
 
         return advance
 

@@ -97,10 +97,38 @@ def test_fault_a_loop_in_time(bag: Path, rewrite: Rewrite, tmp_path: Path) -> No
     dataset, report = prepared(rewrite(bag, tmp_path / "loop", back))
     assert "of images with stamps that were there before (time jumps back): left out" in report
     assert np.all(np.diff(dataset.stamps_ns) > 0)
+    assert "time jumps back 1 time (by 1.4 s at 1.90 s): nothing is compared across" in report
     assert len(dataset) == 20
     # Poses are those of the images' own time, also where the transforms after the jump have the same stamps.
     for sample in dataset.samples("train"):
         np.testing.assert_allclose(sample.odom_from_base, odom_from_base(sample.stamp_ns), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("seconds_on", "until", "stretches"),
+    [(-3600, 9.0, 2), (3600, 9.0, 2), (13, 9.0, 2), (3600, 2.0, 3), (-3600, 2.0, 3)],
+)
+def test_fault_a_clock_that_is_set(
+    bag: Path, rewrite: Rewrite, tmp_path: Path, seconds_on: int, until: float, stretches: int
+) -> None:
+    """At 1 s, and where `until` says so back to what it was: the drive goes on in a new segment."""
+    step_ns = seconds_on * 10**9
+
+    def set_clock(topic: str, at: int, msg: Any) -> tuple[str, Any]:
+        return topic, shifted(msg, step_ns) if 1.0 < seconds(at) < until else msg
+
+    dataset, report = prepared(rewrite(bag, tmp_path / "set", set_clock))
+    assert 30 - stretches <= len(dataset) <= 30
+    assert len(np.unique(dataset.stamps_ns)) == len(dataset)
+    assert len(dataset.stretches("train")) == stretches
+    for sample in dataset.samples("train"):
+        moved = not -0.5 < seconds(sample.stamp_ns) < 3.5
+        np.testing.assert_allclose(sample.odom_from_base, odom_from_base(sample.stamp_ns - moved * step_ns), atol=1e-3)
+    back = (seconds_on < 0) + (seconds_on > 0 and until < 9)
+    assert ("time jumps back 1 time (by 3" in report) == bool(back)
+    # The hour is no gap of the cameras or of the transform.
+    assert report.count("dropped 0, longest gap 0.10 s") == 3
+    assert "gaps in transform" not in report
 
 
 def test_fault_no_motion(bag: Path, rewrite: Rewrite, tmp_path: Path) -> None:

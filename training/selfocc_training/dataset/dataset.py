@@ -43,7 +43,7 @@ class Neighbours:
 
 
 class Dataset:
-    """Samples by index, in the order of drives and stamps; `Dataset.open(folder)`.
+    """Samples by index, drive by drive as they were recorded; `Dataset.open(folder)`.
 
     Attributes:
         root: the folder.

@@ -29,6 +29,7 @@ from selfocc_training.dataset.findings import Findings
 from selfocc_training.dataset.odometer import Odometer
 from selfocc_training.dataset.parquet import DatasetError, RowWriter
 from selfocc_training.dataset.sample import CameraImage, Sample
+from selfocc_training.dataset.taken import TakenTimes
 
 JPEG_QUALITY = 95
 TF_GAP_NS = 1_000_000_000
@@ -167,25 +168,30 @@ def prepare_drive(
 
 
 def _samples(root: Path, drive: str, reader: SampleReader, findings: Findings, odometer: Odometer) -> Iterator[Sample]:
-    newest = -1
+    taken, before_ns = TakenTimes(), -1
     sets = reader.samples(on_frame=findings.add_frame, keep_empty=True, on_transform=findings.add_transform)
     for rig_sample in sets:
         findings.add_set(rig_sample)
         stamp_ns = rig_sample.stamp_ns
+        if stamp_ns <= before_ns:
+            findings.add_jump_back(before_ns, stamp_ns)
+            odometer.restart()
+            taken.close()
+        before_ns = stamp_ns
+        stamps = (stamp_ns, *(frame.stamp_ns for frame in rig_sample.frames))
         # A recording of a recording that was played in a loop says everything twice.
-        if stamp_ns <= newest:
+        if taken.has(min(stamps), max(stamps)):
             findings.add_repeated()
             continue
         if not rig_sample.frames or reader.fixed_frame in rig_sample.problems:
             continue
-        stamps = (stamp_ns, *(frame.stamp_ns for frame in rig_sample.frames))
         if max(reader.tree.gap_ns(reader.fixed_frame, reader.base_frame, at) for at in stamps) > TF_GAP_NS:
             continue
         odom_from_base = reader.tree.lookup(reader.fixed_frame, reader.base_frame, stamp_ns)
         images = tuple(_images(root, drive, rig_sample, odom_from_base, findings))
         if not images:
             continue
-        newest = stamp_ns
+        taken.add(min(stamps), max(stamps))
         odometer.add(stamp_ns, odom_from_base)
         present = {image.name for image in images}
         missing = tuple(name for name in reader.cameras if name not in present)

@@ -24,6 +24,8 @@ _SATURATED, _BLACK = 250, 5
 _TF_GAP_S = 0.25
 _CLOCK_MS = 100.0
 """Drivers need different times to hand out an image, but not this different."""
+_CLOCK_SET_NS = 1_000_000_000
+"""As the synchroniser and the transform tree have it."""
 _OFTEN = 0.1
 _KEPT = 20
 _SPREAD = (5.0, 50.0, 95.0)
@@ -39,21 +41,22 @@ class Findings:
     def __init__(self, reader: SampleReader) -> None:
         self._reader = reader
         self._check = BagCheck(reader)
-        self._stamps: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
+        self._stamps = {name: _Stamps() for name in reader.cameras}
         self._offsets: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
         self._exposure: dict[str, list[tuple[float, float, float]]] = {name: [] for name in reader.cameras}
-        self._transforms: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
+        self._transforms: dict[tuple[str, str], _Stamps] = defaultdict(_Stamps)
         self._sample_stamps, self._distances = array("q"), array("d")
         self._missing: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
         self._sizes: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         self._repeated = 0
+        self._jumps_back: list[tuple[int, int]] = []
         self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add_frame(self, frame: CameraFrame, receive_ns: int) -> None:
         """Take note of an image as it is recorded."""
         self._check.add_frame(frame, receive_ns)
         stamps = self._stamps[frame.camera]
-        if len(stamps) % EXPOSURE_EVERY == 0:
+        if len(stamps.all) % EXPOSURE_EVERY == 0:
             try:
                 grey = decode(frame, (1, 1)).mean(axis=2)
             except DecodeError:
@@ -61,11 +64,11 @@ class Findings:
             else:
                 shares = float((grey >= _SATURATED).mean()), float((grey <= _BLACK).mean())
                 self._exposure[frame.camera].append((float(grey.mean()) / 255.0, *shares))
-        stamps.append(frame.stamp_ns)
+        stamps.add(frame.stamp_ns, receive_ns)
 
-    def add_transform(self, parent: str, child: str, stamp_ns: int) -> None:
+    def add_transform(self, parent: str, child: str, stamp_ns: int, receive_ns: int) -> None:
         """Take note of a transform that changes with time."""
-        self._transforms[parent.lstrip("/"), child.lstrip("/")].append(stamp_ns)
+        self._transforms[parent.lstrip("/"), child.lstrip("/")].add(stamp_ns, receive_ns)
 
     def add_set(self, sample: RigSample) -> None:
         """Take note of what the synchroniser gave out, whether it is of use or not."""
@@ -73,8 +76,12 @@ class Findings:
         for frame in sample.frames:
             self._offsets[frame.camera].append(frame.stamp_ns - sample.stamp_ns)
 
+    def add_jump_back(self, before_ns: int, stamp_ns: int) -> None:
+        """Take note of a set whose stamp is not later than that of the set before it."""
+        self._jumps_back.append((before_ns, stamp_ns))
+
     def add_repeated(self) -> None:
-        """Take note of a set whose stamp is not later than those before."""
+        """Take note of a set of a time that was taken already."""
         self._repeated += 1
 
     def add_kept(self, sample: Sample) -> None:
@@ -111,7 +118,7 @@ class Findings:
                     *_several(self._sizes[name]),
                     *(f"{count} images: {why}" for why, count in self.left_out[name].most_common(3)),
                 ],
-                **_drops(np.array(self._stamps[name], np.int64)),
+                **_drops(self._stamps[name].runs()),
                 "offset_ms": _spread(np.array(self._offsets[name], np.float64) * 1e-6),
                 **_exposure(self._exposure[name]),
             }
@@ -128,8 +135,12 @@ class Findings:
             "spread_ms": check.spread_ms,
             "notes": [note for note in check.notes if note != check.damage],
             "repeated_sets": self._repeated,
+            "jumps_back": [
+                {"at_s": (t - begun) * 1e-9, "seconds": (t - to) * 1e-9} for t, to in self._jumps_back[:_KEPT]
+            ],
+            "jump_back_count": len(self._jumps_back),
             "cameras": cameras,
-            "transforms": {f"{a} -> {b}": _transform(np.array(s, np.int64)) for (a, b), s in self._transforms.items()},
+            "transforms": {f"{a} -> {b}": _transform(s.runs()) for (a, b), s in self._transforms.items()},
             "begins_ns": begun,
             "distance_m": odometer.distance_m,
             "standstill_share": standstill_share(stamps, np.array(self._distances, np.float64)),
@@ -175,31 +186,58 @@ def _several(sizes: Counter[tuple[int, int]]) -> list[str]:
     return [f"its images come in several sizes: {told}; nothing is compared across a change"]
 
 
-def _gaps(stamps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    """Stamps in order, without repetition; the gaps after each; and the median gap."""
-    ordered = np.unique(stamps)
-    gaps = np.diff(ordered)
-    return ordered, gaps, float(np.median(gaps)) if len(gaps) else 0.0
+class _Stamps:
+    """The stamps of one stream, and where its clock was set.
+
+    Attributes:
+        all: every stamp (ns), as they came.
+    """
+
+    def __init__(self) -> None:
+        self.all: array[int] = array("q")
+        self._set: list[int] = []
+        self._newest_ns = self._receive_ns = 0
+
+    def add(self, stamp_ns: int, receive_ns: int) -> None:
+        """Take the next one; a clock was set if it went back, or on by more than the time that has passed."""
+        step_ns = stamp_ns - self._newest_ns
+        went_on_ns = step_ns - max(receive_ns - self._receive_ns, 0)
+        if self.all and (step_ns < -_CLOCK_SET_NS or went_on_ns > _CLOCK_SET_NS):
+            self._set.append(len(self.all))
+            self._newest_ns = stamp_ns
+        self._newest_ns = max(self._newest_ns, stamp_ns)
+        self._receive_ns = receive_ns
+        self.all.append(stamp_ns)
+
+    def runs(self) -> list[NDArray[np.int64]]:
+        """The stamps by the runs of the clock, in order and without repetition."""
+        return [np.unique(run) for run in np.split(np.array(self.all, np.int64), self._set)]
 
 
-def _drops(stamps: NDArray[np.int64]) -> dict[str, Any]:
+def _gaps(runs: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Gaps within each run of stamps, the stamps before each, and the median gap."""
+    gaps = np.concatenate([np.diff(run) for run in runs])
+    return np.concatenate([run[:-1] for run in runs]), gaps, float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def _drops(runs: list[NDArray[np.int64]]) -> dict[str, Any]:
     """Images that are missing between the first and the last one, at the rate that the others come at."""
-    _, gaps, period = _gaps(stamps)
+    _, gaps, period = _gaps(runs)
     if not period:
         return {"dropped": 0, "longest_gap_s": 0.0}
     dropped = np.maximum(np.rint(gaps / period) - 1, 0).sum()
     return {"dropped": int(dropped), "longest_gap_s": float(gaps.max()) * 1e-9}
 
 
-def _transform(stamps: NDArray[np.int64]) -> dict[str, Any]:
+def _transform(runs: list[NDArray[np.int64]]) -> dict[str, Any]:
     """Rate of a transform, and where it is missing for longer than five of its periods and a quarter of a second."""
-    ordered, gaps, period = _gaps(stamps)
+    before, gaps, period = _gaps(runs)
     long = np.flatnonzero(gaps > max(5.0 * period, _TF_GAP_S * 1e9)) if period else np.zeros(0, np.int64)
     return {
-        "messages": len(stamps),
+        "messages": sum(map(len, runs)),
         "rate_hz": 1e9 / period if period else 0.0,
         "gap_count": len(long),
-        "gaps": [{"after_ns": int(ordered[i]), "seconds": float(gaps[i]) * 1e-9} for i in long[:_KEPT]],
+        "gaps": [{"after_ns": int(before[i]), "seconds": float(gaps[i]) * 1e-9} for i in long[:_KEPT]],
     }
 
 

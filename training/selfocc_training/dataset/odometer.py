@@ -43,12 +43,19 @@ class Odometer:
         self._velocity: NDArray[np.float64] | None = None
         self._step_s = 0.0
         self._anchor = np.zeros(3)
+        self._restarted = False
+
+    def restart(self) -> None:
+        """Time has jumped: the next pose begins a segment, and its stamp may be any."""
+        self._restarted = True
 
     def add(self, stamp_ns: int, odom_from_base: NDArray[np.float64]) -> None:
         """Take the pose (4, 4) at a stamp later than those before."""
         place = odom_from_base[:3, 3]
         if self._pose is None:
             self._anchor = place
+        elif self._restarted:
+            self._begin(place)
         else:
             dt = (stamp_ns - self._stamp_ns) * 1e-9
             if dt > PAUSE_S:
@@ -63,7 +70,7 @@ class Odometer:
                 if moved >= DEADBAND_M:
                     self.distance_m += moved
                     self._anchor = place
-        self._stamp_ns, self._pose = stamp_ns, odom_from_base
+        self._stamp_ns, self._pose, self._restarted = stamp_ns, odom_from_base, False
 
     def _begin(self, place: NDArray[np.float64]) -> None:
         self.segment += 1
@@ -83,11 +90,20 @@ class Odometer:
 
 
 def standstill_share(stamps_ns: NDArray[np.int64], distance_m: NDArray[np.float64], slow: float = 0.2) -> float:
-    """Share of samples (N) about which the vehicle moved less than `slow` m/s, measured over a second."""
+    """Share of samples (N) about which the vehicle moved less than `slow` m/s, measured over a second.
+
+    Samples are in the order in which they were recorded; where their stamps go back, the clock was set.
+    """
     if len(stamps_ns) < 2:
         return 0.0
+    set_back = np.flatnonzero(np.diff(stamps_ns) <= 0) + 1
+    parts = zip(np.split(stamps_ns, set_back), np.split(distance_m, set_back), strict=True)
+    return float(np.mean(np.concatenate([_stands(stamps, distances, slow) for stamps, distances in parts])))
+
+
+def _stands(stamps_ns: NDArray[np.int64], distance_m: NDArray[np.float64], slow: float) -> NDArray[np.bool_]:
     half = 500_000_000
     before = np.searchsorted(stamps_ns, stamps_ns - half)
     after = np.searchsorted(stamps_ns, stamps_ns + half, side="right") - 1
     seconds = np.maximum((stamps_ns[after] - stamps_ns[before]) * 1e-9, 1e-9)
-    return float(np.mean((distance_m[after] - distance_m[before]) / seconds < slow))
+    return np.asarray((distance_m[after] - distance_m[before]) / seconds < slow)

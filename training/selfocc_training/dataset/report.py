@@ -80,6 +80,12 @@ def remarks(state: DriveState, drive: Mapping[str, Any], description: Mapping[st
     if found["pause_count"]:
         places = [f"{pause['seconds']:.1f} s from {pause['at_s']:.2f} s on" for pause in found["pauses"][:5]]
         said.append(f"{_count(found['pause_count'], 'stretch', 'es')} without a sample ({', '.join(places)})")
+    if found.get("jump_back_count"):
+        places = [f"by {jump['seconds']:.1f} s at {jump['at_s']:.2f} s" for jump in found["jumps_back"][:5]]
+        said.append(
+            f"time jumps back {_count(found['jump_back_count'], 'time')} ({', '.join(places)}): nothing is compared "
+            "across"
+        )
     if found.get("repeated_sets"):
         said.append(
             f"{_count(found['repeated_sets'], 'set')} of images with stamps that were there before (time jumps back): "
