@@ -15,6 +15,7 @@ import yaml
 from recorded_drives import START, odom_from_base, write_drive
 
 from selfocc_ros.configuration import ConfigError
+from selfocc_ros.logs.records import BagError
 from selfocc_training.config import DataConfig
 from selfocc_training.dataset.clips import DatasetClips
 from selfocc_training.dataset.dataset import Dataset
@@ -183,3 +184,22 @@ def test_fault_no_camera_info_for_one_camera(bag: Path, rewrite: Rewrite, tmp_pa
     dataset, report = prepared(blind)
     assert dataset.cameras == ("back", "front")
     assert "not used: /camera/left/image/compressed (there is no /camera/left/camera_info beside it)" in report
+
+
+def test_fault_no_camera_info_for_one_camera_of_a_known_layout(bag: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    blind = rewrite(bag, tmp_path / "blind", lambda t, _, m: None if t == f"{LEFT}camera_info" else (t, m))
+    why = "there is no {} for camera 'left', nor 'intrinsics' in the layout"
+    dataset, report = prepared(blind, "town")
+    assert (len(dataset), dataset.cameras) == (30, ("back", "front"))
+    assert f"not used: {LEFT}image/compressed ({why.format(LEFT + 'camera_info')})" in report
+    # The layout of a whole recording does for the next one.
+    root = tmp_path / "both"
+    prepare([bag, blind], root)
+    dataset, report = Dataset.open(root), (root / "report.txt").read_text()
+    assert (len(dataset), dataset.cameras) == (60, ("back", "front", "left"))
+    cameras = [[image.name for image in dataset[index].images] for index in (0, 59)]
+    assert cameras == [["back", "front"], ["back", "front", "left"]]
+    assert report.count("not used: ") == 1
+    without = rewrite(bag, tmp_path / "none", lambda t, _, m: None if t.endswith("camera_info") else (t, m))
+    with pytest.raises(BagError, match="none has no calibration of camera 'back', nor of another: expected CameraInfo"):
+        prepare([without], root)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.logs.samples import SampleReader
+from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.sensing.decode import decode, whole_image_size
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
 from selfocc_ros.sensing.layout import Layout
@@ -120,20 +121,33 @@ class DriveState:
         part.replace(folder / f"{self.name}.json")
 
 
-def open_recording(bag: Path, layout: Layout) -> SampleReader:
-    """A reader of the recording's samples.
+def open_recording(bag: Path, layout: Layout) -> tuple[SampleReader, dict[str, str]]:
+    """A reader of the recording's samples, and why image topics of the layout are left out.
 
     Raises:
-        BagError: it cannot be read, has no camera of this layout, or no calibration of one.
+        BagError: it cannot be read, has no camera of this layout, or no calibration of any.
     """
-    reader = SampleReader(bag, RigSource.of_layout(layout))
-    for name, topics in reader.cameras.items():
-        if name not in reader.models and not reader.topics.get(topics.info):
-            raise BagError(
-                f"{bag} has no calibration of camera '{name}': expected CameraInfo on "
-                f"{topics.info or 'a topic that the layout names'}, or 'intrinsics' of it in the layout"
-            )
-    return reader
+    source = RigSource.of_layout(layout)
+    reader = SampleReader(bag, source)
+    blind = {
+        name: topics
+        for name, topics in reader.cameras.items()
+        if name not in reader.models and not (topics.info in reader.topics and reader.topics[topics.info].count)
+    }
+    if not blind:
+        return reader, {}
+    rest = tuple(name for name in reader.cameras if name not in blind)
+    if not rest:
+        name, topics = next(iter(blind.items()))
+        raise BagError(
+            f"{bag} has no calibration of camera '{name}', nor of another: expected CameraInfo on "
+            f"{topics.info or 'a topic that the layout names'}, or 'intrinsics' of it in the layout"
+        )
+    why = {
+        topics.image: f"there is no {topics.info or 'CameraInfo'} for camera '{name}', nor 'intrinsics' in the layout"
+        for name, topics in blind.items()
+    }
+    return SampleReader(bag, source.refilled(NodeParameters(cameras=rest))), why
 
 
 def prepare_drive(
@@ -149,9 +163,9 @@ def prepare_drive(
     """
     folder = root / "drives"
     folder.mkdir(parents=True, exist_ok=True)
-    reader = open_recording(bag, layout)
+    reader, unused = open_recording(bag, layout)
     state.save(folder)
-    findings, odometer = Findings(reader), Odometer()
+    findings, odometer = Findings(reader, unused), Odometer()
     count = 0
     with RowWriter(folder / f"{state.name}.parquet", with_split=False) as rows:
         for sample in _samples(root, state.name, reader, findings, odometer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,16 @@ _SPREAD = (5.0, 50.0, 95.0)
 class Findings:
     """Collects while one recording is read; memory grows by eight bytes a stamp.
 
+    Args:
+        reader: of the recording.
+        unused: why image topics are not read, where that is known.
+
     Attributes:
         left_out: why images were not kept, and how often, by camera.
     """
 
-    def __init__(self, reader: SampleReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: SampleReader, unused: Mapping[str, str]) -> None:
+        self._reader, self._unused = reader, unused
         self._check = BagCheck(reader)
         self._stamps = {name: _Stamps() for name in reader.cameras}
         self._offsets: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
@@ -127,7 +132,7 @@ class Findings:
             "duration_s": check.duration_s,
             "messages": check.messages,
             "damage": check.damage,
-            "unused_images": check.unused_images,
+            "unused_images": {**check.unused_images, **self._unused},
             "frames": list(check.frames),
             "sets": check.sets,
             "complete_sets": check.complete_sets,
