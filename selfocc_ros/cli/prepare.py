@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from selfocc_ros.cli.node_options import add_node_options, node_values
@@ -11,14 +12,16 @@ from selfocc_ros.cli.node_options import add_node_options, node_values
 HELP = """Turn recordings into a training dataset: image files (JPEG bytes untouched), one Parquet index of synchronised
 samples with intrinsics and poses, a split, and a report of what was found, as report.txt and as report.html with
 pictures. A recording is read from the front in constant memory. Stopped at any time, the same command goes on; other
-recordings can be added later. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels. Where labels lie
-beside a recording (X/truth for X/bag, X_truth for X.mcap or X), they are taken along for evaluation; images, poses and
-splits do not depend on them.
+recordings can be added later. Recordings that cannot be used are named and do not hold up the others; the exit status
+is then 1. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels. Where labels lie beside a recording
+(X/truth for X/bag, X_truth for X.mcap or X), they are taken along for evaluation; images, poses and splits do not
+depend on them.
 
 Where the topics are is told by a layout: a preset (town, pandaset, nuscenes_to_ros2bag, nuscenes2bag,
-nuscenes2bag_ros2, dataset_bridge) or a YAML file. Without one it is proposed from the first recording, with the preset,
-calibration file, frames, cameras and height of the road that --params names, and written to DATASET/layout.yaml, to be
-looked at, changed and passed back with --layout into a new folder. docs/dataset.md explains all files."""
+nuscenes2bag_ros2, dataset_bridge) or a YAML file. Without one it is proposed from the first recording that has one,
+with the preset, calibration file, frames, cameras and height of the road that --params names, and written to
+DATASET/layout.yaml, to be looked at, changed and passed back with --layout into a new folder. docs/dataset.md explains
+all files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare and print the report; returns 0."""
+    """Prepare and print the report; returns 0, or 1 where recordings were refused."""
     from selfocc_ros.cli.output import write_json
     from selfocc_ros.cli.progress import Progress
     from selfocc_training.dataset.prepare import prepare
@@ -72,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
         _fill(args.out, size, quiet=args.json == "-")
     if args.json:
         write_json(args.json, description)
-    return 0
+    for entry in description["refused"]:
+        print(f"selfocc: {entry['reason']}", file=sys.stderr)
+    return 1 if description["refused"] else 0
 
 
 def _size(text: str) -> tuple[int, int]:

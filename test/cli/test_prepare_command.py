@@ -29,3 +29,13 @@ def test_fault_no_odometry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     error = capsys.readouterr().err
     assert error.startswith(f"selfocc: {bag} cannot be trained on without odometry")
     assert error.count("\n") == 1
+
+
+@pytest.mark.fault
+def test_fault_one_of_two_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still, good = write_drive(tmp_path / "still", odometry=False), write_drive(tmp_path / "good")
+    assert main(["prepare", str(still), str(good), "--out", str(tmp_path / "dataset")]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1].startswith(f"selfocc: {still} cannot be trained on without odometry")
+    assert told.out.startswith("20 samples of 1 drive, 3 cameras: 20 for training, 0 for validation, 0 between")
+    assert f"\nrefused: {still} cannot be trained on" in told.out

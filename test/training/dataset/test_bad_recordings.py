@@ -203,3 +203,25 @@ def test_fault_no_camera_info_for_one_camera_of_a_known_layout(bag: Path, rewrit
     without = rewrite(bag, tmp_path / "none", lambda t, _, m: None if t.endswith("camera_info") else (t, m))
     with pytest.raises(BagError, match="none has no calibration of camera 'back', nor of another: expected CameraInfo"):
         prepare([without], root)
+
+
+def test_fault_unusable_recordings_do_not_hold_up_the_others(bag: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    bare = rewrite(bag, tmp_path / "bare", lambda t, _, m: None if t.endswith("camera_info") else (t, m))
+    still = rewrite(bag, tmp_path / "still", lambda t, _, m: None if t == "/tf" else (t, m))
+    other, root = write_drive(tmp_path / "other"), tmp_path / "dataset"
+    bags = [bare, bag, still, tmp_path / "nowhere", other]
+    description = prepare(bags, root)
+    assert [drive["name"] for drive in description["drives"]] == ["drive", "other"]
+    refused = {entry["path"]: entry["reason"] for entry in description["refused"]}
+    assert set(refused) == {str(bare), str(still), str(tmp_path / "nowhere")}
+    assert "cannot be trained on without odometry" in refused[str(still)]
+    report = (root / "report.txt").read_text()
+    assert all(f"refused: {reason}" in report for reason in refused.values())
+    assert len(Dataset.open(root)) == 50
+    # The layout that it has now changes what is wrong with the first one, and nothing else.
+    again = prepare(bags, root)
+    assert [entry["path"] for entry in again["refused"]] == [entry["path"] for entry in description["refused"]]
+    assert prepare([bag, other], root)["refused"] == []
+    with pytest.raises(BagError, match=f"^none of 2 recordings can be used: {bare} has no .*; {still} cannot"):
+        prepare([bare, still], root)
+    assert len(Dataset.open(root)) == 50

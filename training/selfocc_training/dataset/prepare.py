@@ -11,12 +11,14 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfocc_ros.logs.records import BagError
 from selfocc_ros.sensing.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
 from selfocc_training.dataset.extras import masked_share, take_labels, take_masks, with_own_masks
@@ -52,10 +54,10 @@ def prepare(
         vehicle: parameters of the node that a proposal is to follow, as `propose` takes them.
 
     Returns:
-        The content of `dataset.json`.
+        The content of `dataset.json`; its `refused` names the recordings that cannot be used.
 
     Raises:
-        SelfOccError: bad input, an unusable recording, a foreign folder, a full disk; in one sentence.
+        SelfOccError: bad input, no usable recording, a foreign folder, a full disk; in one sentence.
     """
     pyarrow()
     if truth is not None and len(bags) != 1:
@@ -103,27 +105,50 @@ def _prepare(
     truth: Path | None,
     vehicle: Mapping[str, Any],
 ) -> dict[str, Any]:
-    sources = {bag: Source.of(bag) for bag in bags}
+    refused: dict[Path, str] = {}
+    sources: dict[Path, Source] = {}
+    for bag in bags:
+        with _noted(bag, refused):
+            sources[bag] = Source.of(bag)
+    _require_some(sources, refused)
     _claim(root)
-    chosen = _settle_layout(root, bags, layout, vehicle)
+    chosen = _settle_layout(root, list(sources), layout, vehicle)
     states = {state.source.fingerprint: state for state in drive_states(root)}
     for bag, source in sources.items():
         state = states.get(source.fingerprint)
         if state is None:
             state = DriveState(_name(bag, {s.name for s in states.values()}), source, chosen.fingerprint())
-        if not state.finished:
-            name = state.name
-            progress = (lambda count, name=name: tell(name, count)) if tell is not None else None
-            state = prepare_drive(root, state, bag, chosen, progress)
-        take_labels(root, state, bag, chosen, truth or find_truth(bag))
         states[source.fingerprint] = state
+        with _noted(bag, refused):
+            if not state.finished:
+                name = state.name
+                progress = (lambda count, name=name: tell(name, count)) if tell is not None else None
+                states[source.fingerprint] = state = prepare_drive(root, state, bag, chosen, progress)
+            take_labels(root, state, bag, chosen, truth or find_truth(bag))
+    _require_some([source for source in sources.values() if states[source.fingerprint].finished], refused)
     finished = sorted((state for state in states.values() if state.finished), key=lambda state: state.name)
     take_masks(root, finished, chosen)
     splits = _write_index(root, finished, plan)
     description = _description(root, finished, chosen, plan, splits)
+    description["refused"] = [{"path": str(bag), "reason": reason} for bag, reason in refused.items()]
     _write_json(root / "dataset.json", description)
     write_report(root, description, finished)
     return description
+
+
+@contextmanager
+def _noted(bag: Path, refused: dict[Path, str]) -> Iterator[None]:
+    """Keep what is wrong with one recording for the end: the others are prepared all the same."""
+    try:
+        yield
+    except BagError as error:
+        refused[bag] = str(error)
+
+
+def _require_some(usable: Collection[object], refused: Mapping[Path, str]) -> None:
+    if not usable and refused:
+        none = f"none of {len(refused)} recordings can be used: " if len(refused) > 1 else ""
+        raise BagError(none + "; ".join(refused.values()))
 
 
 def _claim(root: Path) -> None:
@@ -152,7 +177,8 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None, vehicle:
         if other:
             raise DatasetError(f"{path} has {other}: choose another folder")
     else:
-        layout, origin = propose(bags[0], vehicle), f"proposed from the topics of {bags[0].name}"
+        layout, bag = _propose(bags, vehicle)
+        origin = f"proposed from the topics of {bag.name}"
     for state in drive_states(root):
         if state.layout == layout.fingerprint():
             continue
@@ -165,6 +191,16 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None, vehicle:
     if origin is not None:
         path.write_text(layout_text(with_own_masks(layout), origin), encoding="utf-8")
     return layout
+
+
+def _propose(bags: Sequence[Path], vehicle: Mapping[str, Any]) -> tuple[Layout, Path]:
+    """A layout, and the first of the recordings that has one."""
+    refused: dict[Path, str] = {}
+    for bag in bags:
+        with _noted(bag, refused):
+            return propose(bag, vehicle), bag
+    _require_some((), refused)
+    raise BagError("there is no recording to propose a layout from")
 
 
 def _name(bag: Path, taken: set[str]) -> str:

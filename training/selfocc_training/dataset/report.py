@@ -44,7 +44,7 @@ def write_report(root: Path, description: Mapping[str, Any], states: Sequence[Dr
 
 def report_text(description: Mapping[str, Any], states: Sequence[DriveState]) -> str:
     """The report in plain words."""
-    lines = [_headline(description)]
+    lines = [_headline(description), *(f"refused: {entry['reason']}" for entry in description["refused"])]
     for state, drive in zip(states, description["drives"], strict=True):
         lines += ["", f"drive {state.name}: {_drive_line(state, drive)}", f"  from {state.source.path}"]
         for name, camera in state.findings["cameras"].items():
@@ -187,6 +187,9 @@ def _report_html(root: Path, description: Mapping[str, Any], states: Sequence[Dr
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Dataset report</title>",
         f"<style>{_STYLE}</style></head><body><h1>{text(root.resolve().name)}</h1><p>{text(_headline(description))}</p>",
     ]
+    if description["refused"]:
+        said = "".join(f"<li>{text(entry['reason'])}</li>" for entry in description["refused"])
+        parts.append(f"<p>Refused:</p><ul>{said}</ul>")
     moments = _MOMENTS if len(states) <= _MANY_DRIVES else _MOMENTS[1:2]
     index = read_table(root / "index.parquet", ["drive", "split", "odom_from_base"])
     drives, splits = np.array(index["drive"].to_pylist()), np.array(index["split"].to_pylist())
