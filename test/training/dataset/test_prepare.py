@@ -105,6 +105,36 @@ def test_resume_after_an_interruption_gives_the_same_index(bag: Path, prepared: 
     }
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("raw", [False, True])
+def test_fault_images_that_a_power_cut_emptied_are_written_again(
+    bag: Path, rewrite: Rewrite, tmp_path: Path, raw: bool
+) -> None:
+    def decode(topic: str, _: int, msg: Any) -> tuple[str, Any]:
+        if not raw or not topic.endswith("compressed"):
+            return topic, msg
+        stamp = msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
+        pixels = cv2.imdecode(msg.data, cv2.IMREAD_COLOR)
+        return topic.removesuffix("/compressed"), messages.image(stamp, msg.header.frame_id, pixels, "bgr8")
+
+    def stop(_: str, count: int) -> None:
+        if count == 12:
+            raise KeyboardInterrupt
+
+    recording, root = rewrite(bag, tmp_path / "drive", decode), tmp_path / "dataset"
+    with pytest.raises(KeyboardInterrupt):
+        prepare([recording], root, tell=stop)
+    emptied, cut, whole = sorted(root.rglob("*.jpg"))[:3]
+    contents = {path: path.read_bytes() for path in (emptied, cut, whole)}
+    emptied.write_bytes(b"")
+    if not raw:
+        cut.write_bytes(contents[cut][:-40])
+    modified = whole.stat().st_mtime_ns
+    prepare([recording], root)
+    assert {path: path.read_bytes() for path in contents} == contents
+    assert whole.stat().st_mtime_ns == modified
+
+
 def test_resume_of_a_finished_dataset_reads_nothing_and_adds_what_is_new(
     bag: Path, prepared: Path, rewrite: Rewrite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

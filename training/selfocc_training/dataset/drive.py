@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +177,8 @@ def prepare_drive(
         found = findings.finish(odometer)
         if not count:
             raise BagError(_nothing(bag, reader, found, findings))
+    # From here on nobody looks at the images again: a power cut must not take what the state says is there.
+    os.sync()
     done = DriveState(state.name, state.source, state.layout, True, count, found)
     done.save(folder)
     return done
@@ -234,9 +237,12 @@ def _images(
 
 
 def _write_image(path: Path, frame: CameraFrame) -> None:
-    if path.exists():
+    recorded = memoryview(frame.data).cast("B") if frame.encoding == "jpeg" else None
+    # A power cut may leave the name of an image without its content.
+    there = path.stat().st_size if path.exists() else 0
+    if there and (recorded is None or there == recorded.nbytes):
         return
-    data = memoryview(frame.data).cast("B") if frame.encoding == "jpeg" else _encoded(frame)
+    data = _encoded(frame) if recorded is None else recorded
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name("unfinished.part")
     part.write_bytes(data)
