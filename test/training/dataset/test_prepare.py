@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -247,6 +248,24 @@ def test_fault_a_full_disk_is_told_in_one_sentence(bag: Path, tmp_path: Path, mo
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SelfOccError, match="the disk is full; what is done is kept"):
         prepare([bag], tmp_path / "dataset")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("most", [0, 40, 200, 1000, 5000, 30_000])
+def test_fault_files_that_cannot_be_written_to_their_end(bag: Path, prepared: Path, tmp_path: Path, most: int) -> None:
+    """Each limit (bytes of a file) stops another file: dataset.json, the layout, images, rows, the report."""
+    root = tmp_path / "dataset"
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
+        with pytest.raises(SelfOccError, match="dataset cannot be written: "):
+            prepare([bag], root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    prepare([bag], root)
+    assert (root / "index.parquet").read_bytes() == (prepared / "index.parquet").read_bytes()
+    names = {path.relative_to(root) for path in root.rglob("*")}
+    assert names == {path.relative_to(prepared) for path in prepared.rglob("*")}
 
 
 @pytest.mark.fault

@@ -32,6 +32,7 @@ from selfocc_training.dataset.odometer import Odometer
 from selfocc_training.dataset.parquet import DatasetError, RowWriter
 from selfocc_training.dataset.sample import CameraImage, Sample
 from selfocc_training.dataset.taken import TakenTimes
+from selfocc_training.dataset.whole import write_whole
 
 JPEG_QUALITY = 95
 TF_GAP_NS = 1_000_000_000
@@ -116,10 +117,8 @@ class DriveState:
 
     def save(self, folder: Path) -> None:
         """Write the state; it appears whole or not at all."""
-        part = folder / f"{self.name}.json.part"
         values = {**vars(self), "source": vars(self.source)}
-        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        part.replace(folder / f"{self.name}.json")
+        write_whole(folder / f"{self.name}.json", json.dumps(values, indent=1) + "\n")
 
 
 def open_recording(bag: Path, layout: Layout) -> tuple[SampleReader, dict[str, str]]:

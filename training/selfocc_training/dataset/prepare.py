@@ -27,6 +27,7 @@ from selfocc_training.dataset.proposal import contradiction, layout_text, propos
 from selfocc_training.dataset.report import write_report
 from selfocc_training.dataset.splits import GAP, TRAIN, VAL, SplitPlan, split_drive, validation_drives
 from selfocc_training.dataset.truth import find_truth
+from selfocc_training.dataset.whole import PART, write_whole
 
 FORMAT, VERSION = "selfocc-dataset", 1
 
@@ -156,7 +157,8 @@ def _claim(root: Path) -> None:
     if (root / "dataset.json").exists():
         load_description(root)
         return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    # A full disk at the very first file leaves nothing but that file's part.
+    if root.exists() and (not root.is_dir() or {path.name for path in root.iterdir()} - {f"dataset.json{PART}"}):
         raise DatasetError(f"{root} exists and is no dataset: choose another folder for --out, or remove it first")
     root.mkdir(parents=True, exist_ok=True)
     _write_json(root / "dataset.json", {"format": FORMAT, "version": VERSION, "complete": False})
@@ -189,7 +191,7 @@ def _settle_layout(root: Path, bags: Sequence[Path], asked: str | None, vehicle:
         shutil.rmtree(root / "images" / state.name, ignore_errors=True)
         (root / "drives" / f"{state.name}.json").unlink()
     if origin is not None:
-        path.write_text(layout_text(with_own_masks(layout), origin), encoding="utf-8")
+        write_whole(path, layout_text(with_own_masks(layout), origin))
     return layout
 
 
@@ -268,6 +270,4 @@ def _description(
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(values, indent=1) + "\n")

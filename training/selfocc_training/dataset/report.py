@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from selfocc_training.dataset.drive import DriveState
 from selfocc_training.dataset.parquet import read_table
+from selfocc_training.dataset.whole import write_whole
 
 _THUMBNAIL_WIDTH = 200
 _MOMENTS = (0.05, 0.35, 0.65, 0.95)
@@ -37,9 +38,7 @@ def write_report(root: Path, description: Mapping[str, Any], states: Sequence[Dr
         ("report.txt", report_text(description, states)),
         ("report.html", _report_html(root, description, states)),
     ):
-        part = root / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(root / name)
+        write_whole(root / name, text)
 
 
 def report_text(description: Mapping[str, Any], states: Sequence[DriveState]) -> str:
