@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from selfocc_ros.town.write import write_drive as write_town
 from selfocc_training.dataset import drive as drive_module
 from selfocc_training.dataset import parquet
 from selfocc_training.dataset.dataset import Dataset
+from selfocc_training.dataset.drive import Source
 from selfocc_training.dataset.prepare import prepare
 
 Rewrite = Callable[..., Path]
@@ -156,6 +158,27 @@ def test_resume_of_a_finished_dataset_reads_nothing_and_adds_what_is_new(
     assert [drive["name"] for drive in description["drives"]] == ["drive", "drive-2"]
     keys = [(sample.drive, sample.stamp_ns) for sample in Dataset.open(root).samples("train")]
     assert len(set(keys)) == len(keys) == 60
+
+
+def test_a_folder_and_the_file_in_it_are_one_recording(bag: Path, prepared: Path, tmp_path: Path) -> None:
+    copy, root = tmp_path / "drive", tmp_path / "dataset"
+    shutil.copytree(bag, copy)
+    (file,) = copy.glob("*.mcap")
+    assert prepare([copy, file], root)["samples"] == 30
+    (copy / "metadata.yaml").unlink()
+    (copy / "notes.txt").write_text("sunny")
+    assert prepare([copy], root)["samples"] == 30
+    assert prepare([file.rename(tmp_path / "monday.mcap")], root)["samples"] == 30
+    assert (root / "index.parquet").read_bytes() == (prepared / "index.parquet").read_bytes()
+
+
+def test_a_dataset_whose_fingerprint_is_of_all_files_goes_on(bag: Path, tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    prepare([bag], root)
+    state, former = root / "drives" / "drive.json", Source.former_fingerprint(bag)
+    state.write_text(state.read_text().replace(Source.of(bag).fingerprint, former))
+    (drive,) = prepare([bag], root)["drives"]
+    assert drive["source"]["fingerprint"] == former != Source.of(bag).fingerprint
 
 
 def test_a_drive_that_was_recorded_in_a_loop_is_taken_once(bag: Path, prepared: Path, tmp_path: Path) -> None:

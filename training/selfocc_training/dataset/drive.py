@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ TF_GAP_NS = 1_000_000_000
 poses T apart is off by up to a T^2 / 8, a quarter of a metre."""
 
 _HASHED_BYTES = 1 << 20
+_STORAGE = (".mcap", ".db3", ".bag", ".zstd")
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Source:
 
     Attributes:
         path: where it lay when it was prepared.
-        size_bytes: of all its files.
-        fingerprint: hash of the names' order, sizes, first and last MiB of its files: a recording of 20 GB is told
-            apart from others without being read.
+        size_bytes: of the files that hold its messages.
+        fingerprint: hash of their order, sizes, first and last MiB: a recording of 20 GB is told apart from others
+            without being read, and a rosbag2 folder is the same as the one file in it.
     """
 
     path: str
@@ -64,20 +65,34 @@ class Source:
         Raises:
             BagError: there is nothing.
         """
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        if not path.exists() or not files:
+        files = _files(path)
+        if not files:
             raise BagError(f"{path} does not exist: expected a rosbag2 directory, .mcap, .db3, or .bag of ROS 1")
-        digest = hashlib.sha256()
-        total = 0
-        for file in files:
-            size = file.stat().st_size
-            total += size
-            digest.update(f"{size}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(stream.read(_HASHED_BYTES))
-                stream.seek(max(0, size - _HASHED_BYTES))
-                digest.update(stream.read(_HASHED_BYTES))
-        return Source(str(path), total, digest.hexdigest()[:16])
+        storage = [file for file in files if file.parent == path and file.suffix in _STORAGE] or files
+        return Source(str(path), sum(file.stat().st_size for file in storage), _fingerprint(storage))
+
+    @staticmethod
+    def former_fingerprint(path: Path) -> str:
+        """What `fingerprint` was at first: that of all files of a folder, metadata.yaml and notes too."""
+        return _fingerprint(_files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path] if path.exists() else []
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_HASHED_BYTES))
+            stream.seek(max(0, size - _HASHED_BYTES))
+            digest.update(stream.read(_HASHED_BYTES))
+    return digest.hexdigest()[:16]
 
 
 @dataclass

@@ -11,7 +11,7 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,22 +111,25 @@ def _prepare(
     for bag in bags:
         with _noted(bag, refused):
             sources[bag] = Source.of(bag)
-    _require_some(sources, refused)
+    _require_some(len(sources), refused)
     _claim(root)
     chosen = _settle_layout(root, list(sources), layout, vehicle)
     states = {state.source.fingerprint: state for state in drive_states(root)}
+    usable = 0
     for bag, source in sources.items():
-        state = states.get(source.fingerprint)
+        state = states.get(source.fingerprint) or states.get(Source.former_fingerprint(bag))
         if state is None:
             state = DriveState(_name(bag, {s.name for s in states.values()}), source, chosen.fingerprint())
-        states[source.fingerprint] = state
+        key = state.source.fingerprint
+        states[key] = state
         with _noted(bag, refused):
             if not state.finished:
                 name = state.name
                 progress = (lambda count, name=name: tell(name, count)) if tell is not None else None
-                states[source.fingerprint] = state = prepare_drive(root, state, bag, chosen, progress)
+                states[key] = state = prepare_drive(root, state, bag, chosen, progress)
             take_labels(root, state, bag, chosen, truth or find_truth(bag))
-    _require_some([source for source in sources.values() if states[source.fingerprint].finished], refused)
+            usable += 1
+    _require_some(usable, refused)
     finished = sorted((state for state in states.values() if state.finished), key=lambda state: state.name)
     take_masks(root, finished, chosen)
     splits = _write_index(root, finished, plan)
@@ -146,7 +149,7 @@ def _noted(bag: Path, refused: dict[Path, str]) -> Iterator[None]:
         refused[bag] = str(error)
 
 
-def _require_some(usable: Collection[object], refused: Mapping[Path, str]) -> None:
+def _require_some(usable: int, refused: Mapping[Path, str]) -> None:
     if not usable and refused:
         none = f"none of {len(refused)} recordings can be used: " if len(refused) > 1 else ""
         raise BagError(none + "; ".join(refused.values()))
@@ -201,7 +204,7 @@ def _propose(bags: Sequence[Path], vehicle: Mapping[str, Any]) -> tuple[Layout, 
     for bag in bags:
         with _noted(bag, refused):
             return propose(bag, vehicle), bag
-    _require_some((), refused)
+    _require_some(0, refused)
     raise BagError("there is no recording to propose a layout from")
 
 
