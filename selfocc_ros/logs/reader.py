@@ -22,12 +22,13 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from selfocc_ros.logs.records import BagError, RawMessage, TopicInfo, ros2_type
-from selfocc_ros.logs.salvage import Channel, ZstdError, scanner_for
+from selfocc_ros.logs.salvage import Channel, Salvaged, ZstdError, scanner_for
 
 # What the container readers raise on bytes that are not what they should be.
 _READ_FAILURES = (
     AnyReaderError, ReaderError1, ReaderError2, TypesysError, apsw.Error, ZstdError, struct.error,
     AssertionError, EOFError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError,
+    MemoryError, OverflowError,  # a damaged length
 )  # fmt: skip
 _DECODE_FAILURES = (SerdeError, TypesysError, struct.error, IndexError, ValueError, KeyError, TypeError, AssertionError)
 
@@ -178,16 +179,15 @@ class Bag:
         counts: dict[str, int] = {}
         channels: dict[str, Channel] = {}
         low, high = 2**63, -1
-        for name, scanner in ((file.name, scanner_for(file)) for file in self._files):
-            for channel, receive_ns, _ in scanner.messages():
-                if channel.topic not in channels:
-                    channels[channel.topic] = channel
-                    self._register(channel)
-                counts[channel.topic] = counts.get(channel.topic, 0) + 1
-                low, high = min(low, receive_ns), max(high, receive_ns)
-            unclosed = f"{name} in {self.path} was not closed properly ({reason}): it is read without its index"
-            self._note(scanner.damage or unclosed)
-        if not counts:
+        for channel, receive_ns, _ in self._scanned():
+            if channel.topic not in channels:
+                channels[channel.topic] = channel
+                self._register(channel)
+            counts[channel.topic] = counts.get(channel.topic, 0) + 1
+            low, high = min(low, receive_ns), max(high, receive_ns)
+        if counts:
+            self._note(f"{self.path} was not closed properly ({reason}): it is read without its index")
+        else:
             raise BagError(f"{self.path} holds no readable message: {self.damage or reason}")
         self.start_ns, self.end_ns = low, high
         for topic, channel in channels.items():
@@ -210,13 +210,22 @@ class Bag:
         self._own.register({k: known.get(k, v) for k, v in types.items() if k not in self._own.fielddefs})
 
     def _salvaged(self, wanted: set[str]) -> Iterator[RawMessage]:
+        for channel, receive_ns, data in self._scanned():
+            if channel.topic in wanted:
+                message = self._to_cdr(channel.topic, channel.type, receive_ns, data, not channel.ros1)
+                if message is not None:
+                    yield message
+
+    def _scanned(self) -> Iterator[Salvaged]:
+        """Every readable message of all files, front to back; of several files, one may be unreadable as a whole."""
         for file in self._files:
             scanner = scanner_for(file)
-            for channel, receive_ns, data in scanner.messages():
-                if channel.topic in wanted:
-                    message = self._to_cdr(channel.topic, channel.type, receive_ns, data, not channel.ros1)
-                    if message is not None:
-                        yield message
+            try:
+                yield from scanner.messages()
+            except BagError as error:
+                if len(self._files) == 1:
+                    raise
+                self._note(str(error))
             if scanner.damage:
                 self._note(scanner.damage)
 

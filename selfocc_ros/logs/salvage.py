@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
@@ -58,7 +58,14 @@ class _Decompressor(Protocol):
 
 ZstdError = zstd.ZstdError
 _STEP = 1 << 16
+_LONGEST = 1 << 30
+"""No recorder writes longer records; where a damaged length says so, no more than this is read of it."""
 _DECOMPRESS_ERRORS = (ZstdError, OSError, EOFError, RuntimeError, ValueError)
+
+
+def _read(file: BinaryIO, length: int, size: int) -> bytes:
+    """At most `length` bytes: a damaged length can be anything, but a file of `size` bytes has no more than it has."""
+    return file.read(min(length, max(size - file.tell(), 0), _LONGEST))
 
 
 def _decompressor(name: str) -> _Decompressor:
@@ -69,7 +76,7 @@ def _decompressor(name: str) -> _Decompressor:
         return engine
     if name == "bz2":
         return bz2.BZ2Decompressor()
-    raise _CutError(f"unknown compression {name!r}")
+    raise _CutError(f"a chunk has the unknown compression {name!r}")
 
 
 def _inflate(data: bytes, compression: str) -> tuple[bytes, bool]:
@@ -135,15 +142,18 @@ class McapScanner:
                 if not 1 <= op <= 0x0F:
                     self.damage = f"{self.path} is damaged: it breaks off after {at} of {size} bytes"
                     return
-                data = file.read(length)
-                if op == 0x01:
-                    self._check_profile(data)
-                elif op == 0x06:
-                    yield from self._chunk(data, at, complete=len(data) == length)
-                elif len(data) == length:
-                    message = self._record(op, data)
-                    if message:
-                        yield message
+                data = _read(file, length, size)
+                try:
+                    if op == 0x01:
+                        self._check_profile(data)
+                    elif op == 0x06:
+                        yield from self._chunk(data, at, complete=len(data) == length)
+                    elif len(data) == length:
+                        message = self._record(op, data)
+                        if message:
+                            yield message
+                except _CutError as cut:
+                    self.damage = f"{self.path} is damaged: at byte {at} {cut}"
                 if len(data) < length:
                     self.damage = f"{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record"
                     return
@@ -154,14 +164,11 @@ class McapScanner:
             raise BagError(f'{self.path} is an MCAP file of profile {profile!r}, expected profile "ros2"')
 
     def _chunk(self, data: bytes, at: int, complete: bool) -> Iterator[Salvaged]:
-        try:
-            cursor = _Bytes(data)
-            cursor.take(8 + 8 + 8 + 4)
-            compression = cursor.text()
-            cursor.take(8)
-            raw, whole = _inflate(cursor.data[cursor.at :], compression)
-        except _CutError:
-            return
+        cursor = _Bytes(data)
+        cursor.take(8 + 8 + 8 + 4)
+        compression = cursor.text()
+        cursor.take(8)
+        raw, whole = _inflate(cursor.data[cursor.at :], compression)
         if not whole and complete:
             self.damage = f"{self.path} is damaged: the chunk at byte {at} cannot be decompressed to its end"
         inner, found = _Bytes(raw), []
@@ -171,7 +178,7 @@ class McapScanner:
                 message = self._record(op, inner.take(length))
                 if message:
                     found.append(message)
-        except (_CutError, struct.error):
+        except _CutError:
             if complete:
                 self.damage = f"{self.path} is damaged: the chunk at byte {at} holds a record that is cut off"
         yield from sorted(found, key=lambda m: m.receive_ns)
@@ -197,6 +204,8 @@ class McapScanner:
             if channel:
                 cursor.take(4)
                 receive = cursor.number(8)
+                if receive >= 1 << 63:
+                    raise _CutError("a message has an impossible time")
                 cursor.take(8)
                 return Salvaged(channel, receive, cursor.take(cursor.left))
         return None
@@ -223,18 +232,21 @@ class Bag1Scanner:
                 lead = file.read(4)
                 if not lead and at == size and self.damage is None:
                     return
-                header = file.read(int.from_bytes(lead, "little")) if len(lead) == 4 else b""
+                header = _read(file, int.from_bytes(lead, "little"), size) if len(lead) == 4 else b""
                 fields = self._fields(header)
                 count = file.read(4)
                 if not fields or len(count) < 4:
                     self.damage = f"{self.path} is damaged: it breaks off after {at} of {size} bytes"
                     return
                 length = int.from_bytes(count, "little")
-                data = file.read(length)
-                if fields.get("op") == b"\x05":
-                    yield from self._chunk(fields, data, at)
-                elif fields.get("op") == b"\x07" and len(data) == length:
-                    self._connection(fields, data)
+                data = _read(file, length, size)
+                try:
+                    if fields.get("op") == b"\x05":
+                        yield from self._chunk(fields, data, at)
+                    elif fields.get("op") == b"\x07" and len(data) == length:
+                        self._connection(fields, data)
+                except _CutError as cut:
+                    self.damage = f"{self.path} is damaged: at byte {at} {cut}"
                 if len(data) < length:
                     self.damage = f"{self.path} is damaged: it breaks off after {size} bytes, in the middle of a record"
                     return
@@ -252,19 +264,16 @@ class Bag1Scanner:
 
     def _connection(self, fields: dict[str, bytes], data: bytes) -> None:
         inner = self._fields(data)
-        if "type" in inner and "topic" in fields:
-            self._channels[int.from_bytes(fields['conn'], 'little')] = Channel(
-                fields['topic'].decode(), inner['type'].decode(),
-                inner.get('message_definition', b'').decode(errors='replace'),
-                ros1=True, latched=inner.get('latching') == b'1',
-            )  # fmt: skip
+        if not {"conn", "topic"} <= fields.keys() or "type" not in inner:
+            raise _CutError("a connection says no number, topic or type")
+        self._channels[int.from_bytes(fields["conn"], "little")] = Channel(
+            fields["topic"].decode(errors="replace"), inner["type"].decode(errors="replace"),
+            inner.get("message_definition", b"").decode(errors="replace"),
+            ros1=True, latched=inner.get("latching") == b"1",
+        )  # fmt: skip
 
     def _chunk(self, fields: dict[str, bytes], data: bytes, at: int) -> Iterator[Salvaged]:
-        try:
-            raw, _ = _inflate(data, fields.get("compression", b"none").decode())
-        except _CutError as cut:
-            self.damage = f"{self.path} is damaged: the chunk at byte {at} has an {cut}"
-            return
+        raw, _ = _inflate(data, fields.get("compression", b"none").decode(errors="replace"))
         cursor, found = _Bytes(raw), []
         try:
             while cursor.left:
@@ -273,7 +282,7 @@ class Bag1Scanner:
                 if inner.get("op") == b"\x07":
                     self._connection(inner, body)
                 elif inner.get("op") == b"\x02" and len(inner.get("time", b"")) == 8:
-                    channel = self._channels.get(int.from_bytes(inner["conn"], "little"))
+                    channel = self._channels.get(int.from_bytes(inner.get("conn", b""), "little"))
                     seconds, nanoseconds = struct.unpack("<II", inner["time"])
                     if channel:
                         found.append(Salvaged(channel, seconds * 10**9 + nanoseconds, body))
@@ -302,7 +311,7 @@ class Sqlite3Scanner:
             try:
                 rows = database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED")
                 for topic, stamp, data in rows:
-                    if topic in channels and isinstance(data, bytes):
+                    if topic in channels and isinstance(stamp, int) and isinstance(data, bytes):
                         yield Salvaged(channels[topic], stamp, data)
             except sqlite3.DatabaseError as error:
                 self.damage = f"{self.path} is damaged: the database gives out before its end ({error})"
