@@ -19,7 +19,7 @@ from selfocc_ros.geometry.voxels import OCC3D, VoxelGrid
 from selfocc_ros.logs.labels import LabelNames, depth_pixels, save_label_names, write_picture, write_voxels
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.prepare import prepare
-from selfocc_training.dataset.truth import find_truth
+from selfocc_training.dataset.truth import find_truth, read_truth
 
 GRID = VoxelGrid((-2.0, -2.0, -1.0), (2.0, 2.0, 1.0), (10, 10, 5))
 NAMES = LabelNames(("road", "car"), 2, GRID)
@@ -102,6 +102,27 @@ def test_frames_of_sparse_truth_are_understood(bag: Path, prepared: Path, tmp_pa
     assert depth is not None
     assert (depth[4, 3], depth[4, 5]) == (1.0, 2.0)
     assert np.count_nonzero(depth) == 2  # what moves is left out
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "free"),
+    [
+        (["free", "car", "road"], ("free", "car", "road"), 0),
+        (["car", "free", "road"], ("car", "free", "road"), 1),
+        (["car", "road", "free"], ("car", "road"), 2),
+        (["car", "road"], ("car", "road"), 2),
+    ],
+)
+def test_a_frame_s_labels_keep_their_names_wherever_free_is(
+    tmp_path: Path, told: list[str], kept: tuple[str, ...], free: int
+) -> None:
+    names = np.array(told)
+    np.savez_compressed(tmp_path / "0.npz", label=label(), stamp_ns=np.int64(START), class_names=names)
+    found = read_truth(tmp_path).names
+    assert found is not None
+    assert (found.classes, found.free) == (kept, free)
+    for number, name in enumerate(told):
+        assert number == found.free or found.classes[number] == name
 
 
 def test_where_labels_lie(tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def _frame_names(stored: Any) -> LabelNames:
     upper = [round(low + count * size, 9) for low, count in zip(lower, shape, strict=True)]
     classes = [str(name) for name in stored["class_names"]] if "class_names" in stored.files else []
     free = classes.index("free") if "free" in classes else len(classes) or 17
-    classes = [name for name in classes if name != "free"] or [f"class_{label}" for label in range(free)]
+    if classes[free:] == ["free"]:  # a name is found by its label, so only the last one may go
+        del classes[free]
+    classes = classes or [f"class_{label}" for label in range(free)]
     return LabelNames(tuple(classes), free, VoxelGrid(tuple(lower), tuple(upper), shape))
 
 
