@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.poses import pose
 from selfocc_ros.geometry.transforms import TransformTree
@@ -45,28 +45,27 @@ def camera_model(msg: Any, topic: str = "camera_info", rectified: bool = False) 
         raise CalibrationError(f"{topic}: {error}") from error
 
 
-def transforms(msg: Any) -> Iterator[tuple[str, str, int, NDArray[np.float64]]]:
-    """(parent, child, stamp in ns, parent_from_child) of every transform in a tf2_msgs TFMessage.
+def feed(tree: TransformTree, msg: Any, static: bool) -> list[tuple[str, str, SelfOccError]]:
+    """Put the transforms of a tf2_msgs TFMessage into the tree, one at a time.
 
-    Raises PoseError at a transform whose rotation is none.
+    A broken transform does not take the others of its message with it.
+
+    Returns:
+        (parent, child, reason) of those that are broken.
     """
+    broken = []
     for item in msg.transforms:
+        parent, child = item.header.frame_id, item.child_frame_id
         t, q = item.transform.translation, item.transform.rotation
-        yield (
-            item.header.frame_id,
-            item.child_frame_id,
-            stamp_ns(item.header.stamp),
-            pose(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])),
-        )
-
-
-def feed(tree: TransformTree, msg: Any, static: bool) -> None:
-    """Put every transform of a TFMessage into the tree; raises at the first broken one."""
-    for parent, child, time_ns, parent_from_child in transforms(msg):
-        if static:
-            tree.set_static(parent, child, parent_from_child)
-        else:
-            tree.set(parent, child, time_ns, parent_from_child)
+        try:
+            parent_from_child = pose(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w]))
+            if static:
+                tree.set_static(parent, child, parent_from_child)
+            else:
+                tree.set(parent, child, stamp_ns(item.header.stamp), parent_from_child)
+        except SelfOccError as error:
+            broken.append((parent, child, error))
+    return broken
 
 
 def cloud_points(msg: Any) -> NDArray[np.float32]:

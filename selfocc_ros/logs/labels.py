@@ -7,6 +7,8 @@ describes the files.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ DEPTH_UNIT = 256.0
 """Depth PNGs hold metres times this, as KITTI's do; 0 is unknown."""
 
 LABELS_FILE = "labels.yaml"
+
+NPZ_ERRORS = (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What np.load, and arrays that it hands out, raise on a file that is no `.npz`, or a damaged one."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.cameras import CalibrationError, CameraModel
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import camera_frame, camera_model, feed, stamp_ns
@@ -192,13 +190,9 @@ class SampleReader:
         return advance
 
     def _feed(self, msg: Any, static: bool) -> None:
-        for transform in msg.transforms:
-            try:
-                # One at a time: a broken transform must not take the others of its message with it.
-                feed(self.tree, SimpleNamespace(transforms=[transform]), static)
-            except SelfOccError as error:
-                edge = (transform.header.frame_id, transform.child_frame_id)
-                self.transform_problems.setdefault(edge, f"the transform {edge[0]} <- {edge[1]} is left out: {error}")
+        for parent, child, error in feed(self.tree, msg, static):
+            sentence = f"the transform {parent} <- {child} is left out: {error}"
+            self.transform_problems.setdefault((parent, child), sentence)
 
 
 def iterate_samples(

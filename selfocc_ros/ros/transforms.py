@@ -19,7 +19,6 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.transforms import TransformTree
 from selfocc_ros.logs.convert import feed
 from selfocc_ros.ros import qos
@@ -86,12 +85,7 @@ class TransformListener:
     def _store(self, topic: str, static: bool, message: Any) -> None:
         if self._look_on is not None:
             self._look_on(topic, message)
-        for transform in message.transforms:
-            edge = (transform.header.frame_id, transform.child_frame_id)
-            try:
-                # One at a time: a broken transform must not take the others of its message with it.
-                feed(self._tree, TFMessage(transforms=[transform]), static)
-            except SelfOccError as error:
-                if edge not in self._told:
-                    self._told.add(edge)
-                    self._warn(f"{topic}: the transform from {edge[1]!r} to {edge[0]!r} is left out: {error}")
+        for parent, child, error in feed(self._tree, message, static):
+            if (parent, child) not in self._told:
+                self._told.add((parent, child))
+                self._warn(f"{topic}: the transform from {child!r} to {parent!r} is left out: {error}")

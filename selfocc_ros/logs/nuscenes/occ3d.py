@@ -9,14 +9,13 @@ in the vehicle frame at the keyframe's stamp, which is that of the LiDAR. Classe
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import OCC3D
-from selfocc_ros.logs.labels import LabelNames, save_label_names, write_voxels
+from selfocc_ros.logs.labels import NPZ_ERRORS, LabelNames, save_label_names, write_voxels
 from selfocc_ros.logs.nuscenes.scenes import Scene
 from selfocc_ros.logs.nuscenes.tables import NuScenesError
 
@@ -72,7 +71,7 @@ def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
     try:
         with np.load(file) as stored:
             arrays = {name: stored[name] for name in ("semantics", *MASKS)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, *NPZ_ERRORS) as error:
         raise NuScenesError(f"{file} is damaged ({error}): expected semantics, mask_camera and mask_lidar") from error
     for name, array in arrays.items():
         if array.shape != OCC3D.shape:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from selfocc_ros.cli import main
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.geometry.voxels import OCC3D, VoxelGrid
+from selfocc_ros.logs import messages
 from selfocc_ros.logs.labels import LabelNames, depth_pixels, save_label_names, write_picture, write_voxels
 from selfocc_training.dataset.dataset import Dataset
 from selfocc_training.dataset.prepare import prepare
@@ -24,6 +28,8 @@ from selfocc_training.dataset.truth import find_truth, read_truth
 GRID = VoxelGrid((-2.0, -2.0, -1.0), (2.0, 2.0, 1.0), (10, 10, 5))
 NAMES = LabelNames(("road", "car"), 2, GRID)
 MS = 1_000_000
+
+Change = Callable[[str, int, Any], "tuple[str, Any] | None"]
 
 
 @pytest.fixture
@@ -195,3 +201,62 @@ def test_fault_labels_that_cannot_be_taken(recording: Path, tmp_path: Path) -> N
         prepare([recording], tmp_path / "dataset", truth=tmp_path / "empty")
     with pytest.raises(SelfOccError, match="is the truth of one recording, but 2 were given"):
         prepare([recording, recording], tmp_path / "dataset", truth=truth)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("form", ["folders", "frames"])
+def test_fault_files_of_labels_that_are_cut_or_damaged(bag: Path, tmp_path: Path, form: str) -> None:
+    truth = tmp_path / "truth"
+    path = truth / "voxels" / f"{START}.npz" if form == "folders" else truth / "0.npz"
+    path.parent.mkdir(parents=True)
+    if form == "folders":
+        save_label_names(truth, NAMES)
+    np.savez_compressed(path, label=label(), stamp_ns=np.int64(START))
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[60:110] = bytes(50)
+    for content in (b"", whole[: len(whole) // 2], b"PK" + bytes(100), bytes(damaged), b"no arrays"):
+        path.write_bytes(content)
+        with pytest.raises(SelfOccError, match=re.escape(str(path))) as caught:
+            prepare([bag], tmp_path / "dataset", truth=truth)
+        assert "\n" not in str(caught.value)
+    np.savez_compressed(path, label=label(), stamp_ns=np.array([1, 2]))
+    with pytest.raises(SelfOccError, match=re.escape(str(path))):
+        prepare([bag], tmp_path / "dataset", truth=truth)
+
+
+def test_labels_that_were_made_again_are_taken_again(recording: Path, prepared: Path, tmp_path: Path) -> None:
+    stamp = int(Dataset.open(prepared).stamps_ns[4])
+    path = tmp_path / "drive_truth" / "voxels" / f"{stamp}.npz"
+    for made in (0, 1):
+        write_voxels(path, np.full(GRID.shape, made, np.uint8))
+        prepare([recording], tmp_path / "dataset")
+        voxels = Dataset.open(tmp_path / "dataset").voxels(4)
+        assert voxels is not None
+        assert (voxels.label == made).all()
+    # Those that did not change are left alone.
+    (taken,) = (tmp_path / "dataset" / "voxels").rglob("*.npz")
+    before = taken.stat().st_mtime_ns
+    prepare([recording], tmp_path / "dataset")
+    assert taken.stat().st_mtime_ns == before
+
+
+@pytest.mark.fault
+def test_fault_a_broken_transform_beside_the_odometry_costs_no_labels(
+    bag: Path, prepared: Path, tmp_path: Path, rewrite: Callable[[Path, Path, Change], Path]
+) -> None:
+    def beside(topic: str, _: int, msg: Any) -> tuple[str, Any]:
+        if topic == "/tf":
+            wheel = messages.tf_message([("base_link", "wheel", START, np.eye(4))]).transforms[0]
+            wheel.header.stamp, wheel.transform.rotation.w = msg.transforms[0].header.stamp, 0.0
+            msg.transforms[:] = [wheel, *msg.transforms]
+        return topic, msg
+
+    stamps = Dataset.open(prepared).stamps_ns
+    truth = tmp_path / "truth"
+    save_label_names(truth, NAMES)
+    for sample in (5, 10, 15):
+        write_voxels(truth / "voxels" / f"{int(stamps[sample]) + 20 * MS}.npz", label())
+    prepare([rewrite(bag, tmp_path / "broken", beside)], tmp_path / "dataset", truth=truth)
+    dataset = Dataset.open(tmp_path / "dataset")
+    assert [index for index in range(len(dataset)) if dataset.voxels(index) is not None] == [5, 10, 15]

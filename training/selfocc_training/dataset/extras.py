@@ -19,7 +19,7 @@ from selfocc_training.dataset.truth import read_truth
 
 
 def take_labels(root: Path, state: DriveState, bag: Path, layout: Layout, folder: Path | None) -> None:
-    """Import the labels of a finished drive, unless that has been done; `folder` is None where there are none.
+    """Import the labels of a finished drive, unless just these have been; `folder` is None where there are none.
 
     Raises:
         DatasetError: the folder holds none, or they are damaged.
@@ -27,7 +27,7 @@ def take_labels(root: Path, state: DriveState, bag: Path, layout: Layout, folder
     if folder is None:
         return
     truth = read_truth(folder)
-    if (state.labels.get("folder"), state.labels.get("files")) == (str(folder), truth.files):
+    if (state.labels.get("folder"), state.labels.get("fingerprint")) == (str(folder), truth.fingerprint):
         return
     state.labels = import_truth(root, state.name, truth, bag, layout.base_frame, layout.fixed_frame)
     state.save(root / "drives")

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.geometry.transforms import TransformError, TransformTree
-from selfocc_ros.logs.convert import feed, transforms
+from selfocc_ros.logs.convert import feed, stamp_ns
 from selfocc_ros.logs.reader import Bag
 from selfocc_training.dataset.labels import (
     LABELS_FILE,
@@ -64,8 +63,8 @@ def import_truth(root: Path, name: str, truth: Truth, bag: Path, base_frame: str
         bag: its recording, which tells where the vehicle was when a grid was made between two samples.
 
     Returns:
-        What was taken: `folder`, `files`, `voxels`, `class_maps`, `depth_maps`, `unused` (labels without a sample or
-        image), `worst_ms` (how far a grid's stamp is from its sample's).
+        What was taken: `folder`, `fingerprint`, `voxels`, `class_maps`, `depth_maps`, `unused` (labels without a
+        sample or image), `worst_ms` (how far a grid's stamp is from its sample's).
 
     Raises:
         DatasetError: labels are damaged, or mean something else than those that the dataset has.
@@ -74,7 +73,7 @@ def import_truth(root: Path, name: str, truth: Truth, bag: Path, base_frame: str
     if truth.names is not None:
         _settle_names(root, truth)
     voxels, worst_ns = _voxels(root, drive, truth, bag, base_frame, fixed_frame)
-    found: dict[str, Any] = {"folder": str(truth.folder), "files": truth.files, "voxels": voxels}
+    found: dict[str, Any] = {"folder": str(truth.folder), "fingerprint": truth.fingerprint, "voxels": voxels}
     for key, kind, cameras in (
         ("class_maps", "classes", truth.class_maps),
         ("depth_maps", "depth", truth.depth_maps),
@@ -170,12 +169,9 @@ def poses_at(
         static = [name for name in topics if name.rpartition("/")[2] == "tf_static"]
         for chosen, fixed in ((static, True), ([name for name in topics if name not in static], False)):
             for _, _, msg in opened.messages(chosen) if chosen else ():
-                try:
-                    feed(tree, msg, fixed)
-                    newest = max((stamp for _, _, stamp, _ in transforms(msg)), default=0)
-                except SelfOccError:
-                    continue
+                feed(tree, msg, fixed)
                 if not fixed:
+                    newest = max((stamp_ns(item.header.stamp) for item in msg.transforms), default=0)
                     settle(newest - _AHEAD_NS)
     settle(None)
     return found

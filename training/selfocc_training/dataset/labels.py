@@ -7,7 +7,7 @@ network its class maps, ``selfocc distil`` its voxels. docs/dataset.md describes
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from selfocc_ros.geometry.voxels import GridError, VoxelGrid
 from selfocc_ros.logs.labels import (
     DEPTH_UNIT,
     LABELS_FILE,
+    NPZ_ERRORS,
     UNKNOWN,
     LabelNames,
     depth_pixels,
@@ -31,9 +32,9 @@ from selfocc_ros.logs.labels import (
 from selfocc_training.dataset.parquet import DatasetError
 
 __all__ = [
-    "DEPTH_UNIT", "LABELS_FILE", "UNKNOWN", "LabelNames", "VoxelLabels", "depth_pixels", "load_label_names",
-    "mask_path", "picture_path", "read_arrays", "read_class_map", "read_depth_map", "read_mask", "read_voxels",
-    "save_label_names", "voxels_path", "write_picture", "write_voxels",
+    "DEPTH_UNIT", "LABELS_FILE", "NPZ_ERRORS", "UNKNOWN", "LabelNames", "VoxelLabels", "depth_pixels",
+    "load_label_names", "mask_path", "picture_path", "read_arrays", "read_class_map", "read_depth_map", "read_mask",
+    "read_voxels", "save_label_names", "voxels_path", "write_picture", "write_voxels",
 ]  # fmt: skip
 
 
@@ -162,16 +163,16 @@ def read_voxels(path: Path, names: LabelNames) -> VoxelLabels:
     )  # fmt: skip
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an ``.npz`` file.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` file: all, or those of the given names that it has.
 
     Raises:
         DatasetError: it is none.
     """
     try:
         with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return {name: stored[name] for name in stored.files if names is None or name in names}
+    except NPZ_ERRORS as error:
         raise DatasetError(f"{path} cannot be read as an .npz file ({error})") from error
 
 

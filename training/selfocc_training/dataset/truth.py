@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfocc_ros.geometry.voxels import GridError, VoxelGrid
+from selfocc_ros.geometry.voxels import VoxelGrid
 from selfocc_training.dataset.labels import (
     LABELS_FILE,
+    NPZ_ERRORS,
     LabelNames,
     load_label_names,
     read_arrays,
@@ -40,7 +42,7 @@ class Truth:
         class_maps, depth_maps: by camera and stamp of the image.
         image_stamps: whether those stamps are the images' own; or else those of the voxels, near which images were
             taken.
-        files: how many files there are.
+        fingerprint: hash of the files' names, sizes and times: other labels have another one.
     """
 
     folder: Path
@@ -49,7 +51,7 @@ class Truth:
     class_maps: dict[str, dict[int, Read]]
     depth_maps: dict[str, dict[int, Read]]
     image_stamps: bool
-    files: int
+    fingerprint: str
 
 
 def find_truth(bag: Path) -> Path | None:
@@ -91,8 +93,10 @@ def _folders(folder: Path) -> Truth:
     """One file a grid and one PNG an image."""
     voxels = {}
     for path in sorted((folder / "voxels").glob("*.npz")):
-        with np.load(path) as stored:
-            voxels[int(stored["stamp_ns"]) if "stamp_ns" in stored.files else _stamp(path)] = path
+        told = read_arrays(path, ("stamp_ns",)).get("stamp_ns")
+        if told is not None and (told.size != 1 or told.dtype.kind not in "iu"):
+            raise DatasetError(f"{path}: stamp_ns must be one integer, found {told.dtype} of {told.shape}")
+        voxels[_stamp(path) if told is None else int(told.item())] = path
     pictures: dict[str, dict[str, dict[int, Read]]] = {}
     for kind, read in (("classes", read_class_map), ("depth", read_depth_map)):
         cameras = sorted(path for path in (folder / kind).glob("*") if path.is_dir())
@@ -103,8 +107,17 @@ def _folders(folder: Path) -> Truth:
     names = load_label_names(folder)
     if names is None and (voxels or pictures["classes"]):
         raise DatasetError(f"{folder} has labels, but no {LABELS_FILE} that says what they mean")
-    count = len(voxels) + sum(len(found) for kind in pictures.values() for found in kind.values())
-    return Truth(folder, names, voxels, pictures["classes"], pictures["depth"], True, count)
+    files = [folder / LABELS_FILE] if names is not None else []
+    files += [file for kind in ("voxels", "classes", "depth") for file in (folder / kind).rglob("*") if file.is_file()]
+    return Truth(folder, names, voxels, pictures["classes"], pictures["depth"], True, _fingerprint(folder, files))
+
+
+def _fingerprint(folder: Path, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        found = path.stat()
+        digest.update(f"{path.relative_to(folder)}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:16]
 
 
 def _stamp(path: Path) -> int:
@@ -129,13 +142,13 @@ def _frames(folder: Path, files: list[Path]) -> Truth:
                 pairs = zip(stored["cameras"].tolist(), stored["image_stamps_ns"].tolist(), strict=True) if own else ()
                 stamps = dict(pairs)
                 keys = [key for key in stored.files if key.startswith("depth_") and not key.endswith("_dynamic")]
-        except (KeyError, ValueError, OSError, GridError) as error:
+        except (KeyError, *NPZ_ERRORS) as error:
             raise DatasetError(f"{path} is no frame of labels ({error}): it needs 'label' and 'stamp_ns'") from error
         voxels[stamp] = path
         for key in keys:
             camera = key.removeprefix("depth_")
             depth_maps.setdefault(camera, {})[int(stamps.get(camera, stamp))] = partial(_sparse_depth, path, key)
-    return Truth(folder, names, voxels, {}, depth_maps, own_stamps, len(files))
+    return Truth(folder, names, voxels, {}, depth_maps, own_stamps, _fingerprint(folder, files))
 
 
 def _frame_names(stored: Any) -> LabelNames:
