@@ -8,6 +8,7 @@ Metadata is version 8, whose QoS profiles are text as Humble expects them; versi
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,16 +52,26 @@ class BagWriter:
         path: the directory to create; its parents too. It must not exist, or, with `replace`, may be a recording.
         compress: zstd compression of chunks (JPEG images stay as large as they are, clouds and grids shrink).
         replace: delete a recording that is already there. Anything else at `path` is never deleted.
+        whole: the recording appears at `path` when it is closed, and not at all after an error. Until then it is
+            written below `<path>.part`; what a killed process has left there is replaced.
 
     Raises BagError where the directory cannot be made.
     """
 
-    def __init__(self, path: str | Path, compress: bool = True, replace: bool = False) -> None:
+    def __init__(self, path: str | Path, compress: bool = True, replace: bool = False, whole: bool = False) -> None:
         self.path = Path(path)
-        if replace and self.path.is_dir():
-            _delete_recording(self.path)
+        self._part = self.path.with_name(f"{self.path.name}.part") if whole else None
+        # rosbag2 names the file after its directory, so that one has its final name from the start.
+        self._folder = self._part / self.path.name if self._part else self.path
+        self._open = True
         try:
-            self._writer = Writer(self.path, version=8, storage_plugin=StoragePlugin.MCAP)
+            if replace and self.path.is_dir():
+                _delete_recording(self.path)
+            if self._part and self._folder.is_dir():
+                _delete_recording(self._folder)
+            if self._part and self.path.exists():
+                raise WriterError(f"{self.path} exists already, not overwriting.")
+            self._writer = Writer(self._folder, version=8, storage_plugin=StoragePlugin.MCAP)
             if compress:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
@@ -75,8 +86,16 @@ class BagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Closed on an error too: what was recorded up to then stays readable.
-        self.close()
+        try:
+            if error is None:
+                self.close()
+            else:
+                # Closed on an error too: what was recorded up to then stays readable. The first error says why.
+                with suppress(WriterError, OSError):
+                    self._finish()
+        finally:
+            if self._part is not None:
+                shutil.rmtree(self._part, ignore_errors=True)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -116,12 +135,28 @@ class BagWriter:
         self._append(self._connection(topic), receive_ns, data)
 
     def close(self) -> None:
-        """Write the index and metadata.yaml; done by `with`. Twice does no harm."""
-        if self._writer.storage is not None:
-            if not self._topics or not any(self._writer.counts.values()):
-                # An empty recording would otherwise claim to start in the year 2262.
-                self._writer.min_timestamp = self._writer.max_timestamp = 0
-            self._writer.close()
+        """Write the index and metadata.yaml; done by `with`. Twice does no harm.
+
+        Raises BagError where the disk takes no more.
+        """
+        if not self._open:
+            return
+        try:
+            self._finish()
+            if self._part is not None:
+                self._folder.rename(self.path)
+                self._part.rmdir()
+        except (WriterError, OSError) as error:
+            raise BagError(f"cannot write to {self.path}: {error}") from error
+
+    def _finish(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        if not self._topics or not any(self._writer.counts.values()):
+            # An empty recording would otherwise claim to start in the year 2262.
+            self._writer.min_timestamp = self._writer.max_timestamp = 0
+        self._writer.close()
 
     def _connection(self, topic: str) -> Connection:
         if topic not in self._topics:
@@ -136,7 +171,8 @@ class BagWriter:
 
 
 def _delete_recording(path: Path) -> None:
-    strangers = [p.name for p in path.iterdir() if p.suffix not in (".mcap", ".db3") and p.name != "metadata.yaml"]
+    own = ("metadata.yaml", "metadata.yaml.tmp")  # the second is left where the disk was full
+    strangers = [p.name for p in path.iterdir() if p.suffix not in (".mcap", ".db3") and p.name not in own]
     if strangers:
         raise BagError(f"{path} is not replaced: beside a recording it holds {sorted(strangers)[0]}")
     shutil.rmtree(path)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ START = 1_700_000_000_000_000_000
 STEP = 100_000_000
 COUNT = 40
 IMAGE_TOPIC = "/camera/front/image/compressed"
+
+SmallDisk = Callable[..., AbstractContextManager[Callable[[int], None]]]
 
 
 def _payload(i: int) -> bytes:
@@ -301,6 +305,54 @@ def test_recorded_bytes_are_written_as_they_came(tmp_path: Path) -> None:
         assert bytes(raw.data) == bytes(data)
         assert raw.type == messages.CLOCK
         assert raw.receive_ns == START
+
+
+def test_a_whole_recording_appears_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "drive"
+    for number in (1, 2):
+        with BagWriter(path, replace=True, whole=True) as bag:
+            bag.add_topic("/clock", messages.CLOCK)
+            for _ in range(number):
+                bag.write("/clock", START, messages.clock(START))
+            assert not path.exists()
+        assert [p.name for p in tmp_path.iterdir()] == ["drive"]
+        with Bag(path) as bag:
+            assert bag.topics()["/clock"].count == number
+            assert bag.damage is None
+    with pytest.raises(BagError, match="exists already"):
+        BagWriter(path, whole=True)
+
+
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_fault_a_whole_recording_that_is_not_finished_leaves_nothing(tmp_path: Path, stop: type[BaseException]) -> None:
+    def fail() -> None:
+        with BagWriter(tmp_path / "drive", whole=True) as bag:
+            bag.add_topic("/clock", messages.CLOCK)
+            bag.write("/clock", START, messages.clock(START))
+            raise stop
+
+    with pytest.raises(stop):
+        fail()
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("room", [100, 2_000_000])
+@pytest.mark.parametrize("whole", [False, True])
+def test_fault_a_full_disk_is_one_sentence(tmp_path: Path, small_disk: SmallDisk, room: int, whole: bool) -> None:
+    """While a chunk is written, or when the rest is at the end."""
+
+    def fill() -> None:
+        with BagWriter(tmp_path / "drive", whole=whole) as bag:
+            bag.add_topic(IMAGE_TOPIC, messages.COMPRESSED_IMAGE)
+            for i in range(3 if room == 100 else COUNT):
+                bag.write(IMAGE_TOPIC, START + i * STEP, messages.compressed_image(START, "camera", _payload(i)))
+
+    with small_disk(room), pytest.raises(BagError, match=f"cannot write to {tmp_path / 'drive'}: .*File too large"):
+        fill()
+    assert (tmp_path / "drive").exists() != whole
+    if not whole and room > 100:
+        assert _images(tmp_path / "drive")[0]
+        BagWriter(tmp_path / "drive", replace=True).close()
 
 
 def test_a_failing_writer_leaves_a_readable_recording(tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ def optical_frame(camera: str) -> str:
 
 
 def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Write ``out/bag`` (MCAP), ``out/truth`` where there are voxels, and at last ``out/kitti.json``.
+    """Write ``out/truth`` where there are voxels, ``out/bag`` (MCAP), and at last ``out/kitti.json``.
 
-    What a stopped call has left without its kitti.json is written anew.
+    The recording and kitti.json appear whole or not at all. What a stopped call has left without its kitti.json is
+    written anew.
 
     Returns:
         The content of kitti.json: what was converted, and how much of it.
@@ -51,14 +52,16 @@ def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) 
     """
     if (out / DESCRIPTION).exists():
         raise KittiError(f"{out} holds a converted drive already: choose another folder with --out, or remove it")
-    _write_bag(drive, out / "bag", progress)
     grids = 0
     try:
         if drive.voxels is not None:
             count = (lambda done, total: progress("voxel grids", done, total)) if progress is not None else None
             grids = write_truth(*drive.voxels, out / "truth", count)
+        _write_bag(drive, out / "bag", progress)
         description = _description(drive, grids)
-        (out / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        part = out / f"{DESCRIPTION}.part"
+        part.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        part.replace(out / DESCRIPTION)
     except OSError as error:
         raise KittiError(f"{out} cannot be written ({error.strerror})") from error
     return description
@@ -67,7 +70,7 @@ def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) 
 def _write_bag(drive: KittiDrive, path: Path, progress: Progress | None) -> None:
     total = sum(len(camera.images) for camera in drive.cameras) + len(drive.scans)
     counted = {SCANS, *(_image_topic(camera) for camera in drive.cameras)}
-    with BagWriter(path, replace=True) as bag:
+    with BagWriter(path, replace=True, whole=True) as bag:
         bag.add_topic("/tf_static", messages.TF, latched=True)
         bag.add_topic("/tf", messages.TF)
         streams = [_static(drive), _motion(drive)]

@@ -122,17 +122,21 @@ def _convert_scene(scene: Scene, tables: Tables, folder: Path, wish: Wish, tell:
     entry = scene.entry
     files = label_files(scene, wish.occ3d) if wish.occ3d is not None else {}
     done = _load(folder)
+    labels = 0
     if done is None or not done.fits(entry, wish):
         captures = captures_of(scene, wish.lidar, wish.keyframes_only)
         require_files(scene, captures, tables.dataroot)
         (folder / DONE).unlink(missing_ok=True)
+        # Labels first: where one of them is damaged, there is no recording that seems to be finished.
+        labels = write_truth(files, folder / "truth") if files else 0
         progress = (lambda count, total: tell(entry.name, count, total)) if tell is not None else None
         written = write_recording(scene, captures, tables.dataroot, folder / "bag", progress)
         done = _Done(
             tables.version, entry.name, entry.token, entry.description, wish.lidar, wish.keyframes_only, asdict(written)
         )
-    if files:
-        done.labels = write_truth(files, folder / "truth")
+    elif files:
+        labels = write_truth(files, folder / "truth")
+    done.labels = labels or done.labels
     part = folder / f"{DONE}.part"
     part.write_text(json.dumps(asdict(done), indent=1) + "\n", encoding="utf-8")
     part.replace(folder / DONE)

@@ -85,7 +85,7 @@ def write_recording(
     path: Path,
     tell: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write a recording; one that is already at `path` is replaced.
+    """Write a recording; one that is already at `path` is replaced. It appears whole or not at all.
 
     Args:
         scene: for its poses, all of which are written.
@@ -102,7 +102,7 @@ def write_recording(
     stamps = [*(capture.stamp_us for capture in captures), *scene.pose_stamps_us.tolist()]
     first, last = min(stamps), max(stamps)
     counts = {"camera": 0, "lidar": 0}
-    with BagWriter(path, replace=True) as bag:
+    with BagWriter(path, replace=True, whole=True) as bag:
         bag.add_topic("/tf_static", messages.TF, latched=True)
         bag.add_topic("/tf", messages.TF)
         for sensor in sensors:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +25,11 @@ from kitti_miniature import (
     write_voxels,
 )
 
+from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.poses import invert
 from selfocc_ros.logs.check import check_bag
 from selfocc_ros.logs.convert import cloud_points
+from selfocc_ros.logs.kitti import write
 from selfocc_ros.logs.kitti.drive import base_from_velodyne
 from selfocc_ros.logs.kitti.files import KittiError
 from selfocc_ros.logs.kitti.odometry import EPOCH_NS, open_sequence
@@ -160,6 +164,34 @@ def test_a_finished_drive_is_not_overwritten_and_a_partial_one_is(tmp_path: Path
         write_drive(drive, tmp_path / "out")
     (tmp_path / "out" / "kitti.json").unlink()
     assert write_drive(drive, tmp_path / "out") == description
+
+
+@pytest.mark.fault
+def test_fault_a_full_disk_and_a_stop_leave_nothing_that_seems_finished(
+    tmp_path: Path, small_disk: Callable[..., AbstractContextManager[Callable[[int], None]]]
+) -> None:
+    write_odometry(tmp_path, frames=2)
+    drive, out = open_sequence(tmp_path, "08"), tmp_path / "out"
+    with pytest.raises(SelfOccError, match="cannot write to") as caught, small_disk(3000):
+        write_drive(drive, out)
+    assert "\n" not in str(caught.value)
+    assert not list(out.glob("bag*"))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_drive(drive, out, stop)
+    assert not list(out.glob("bag*"))
+    description = write_drive(drive, out)
+    (out / "kitti.json").unlink()
+    # Only the very last file does not fit.
+    with small_disk() as shrink, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "_description", lambda *_: shrink(100) or description)
+        with pytest.raises(SelfOccError):
+            write_drive(drive, out)
+    assert not (out / "kitti.json").exists()
+    assert write_drive(drive, out) == description
 
 
 def test_one_camera_and_no_scans_are_enough(tmp_path: Path) -> None:

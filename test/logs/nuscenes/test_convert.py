@@ -130,6 +130,31 @@ def test_fault_damaged_files(channel: str, content: bytes, sentence: str, two: P
 
 
 @pytest.mark.fault
+def test_fault_a_scene_that_is_left_out_midway_leaves_no_recording(two: Path, tmp_path: Path) -> None:
+    late = max((two / "samples" / "CAM_FRONT").iterdir())
+    whole = late.read_bytes()
+    late.write_bytes(b"GIF89a")
+    out = tmp_path / "out"
+    outcomes = run(two, out, wish=Wish())
+    (left,) = (outcome for outcome in outcomes if outcome.problem is not None)
+    assert not any((out / left.name).rglob("*"))
+
+    def stop(_: str, done: int, __: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    late.write_bytes(whole)
+    with pytest.raises(KeyboardInterrupt):
+        list(convert(two, None, [left.name], out, Wish(), stop))
+    assert not any((out / left.name).rglob("*"))
+    # A process that was killed could not clear up.
+    (out / left.name / "bag.part" / "bag").mkdir(parents=True)
+    (out / left.name / "bag.part" / "bag" / "bag.mcap").write_bytes(b"\x89MCAP0\r\n")
+    assert run(two, out, left.name, wish=Wish())[0].problem is None
+    assert sorted(path.name for path in (out / left.name).iterdir()) == ["bag", DONE]
+
+
+@pytest.mark.fault
 def test_fault_labels_that_are_missing_or_damaged(dataroot: Path, occ3d: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels"
     shutil.copytree(occ3d, labels)
@@ -137,6 +162,7 @@ def test_fault_labels_that_are_missing_or_damaged(dataroot: Path, occ3d: Path, t
     wish = Wish(lidar=False, keyframes_only=True, occ3d=labels)
     one.write_bytes(b"PK not a zip")
     assert f"{one} is damaged" in str(run(dataroot, tmp_path / "out", SCENE, wish=wish)[0].problem)
+    assert not (tmp_path / "out" / SCENE / "bag").exists()
     one.unlink()
     problem = str(run(dataroot, tmp_path / "out", SCENE, wish=wish)[0].problem)
     assert problem == f"scene-0061: 1 of 4 label files of Occ3D are missing, the first is {one}"
