@@ -11,7 +11,7 @@ from selfocc_ros.cli.node_options import add_node_options, node_values
 
 HELP = """Turn recordings into a training dataset: image files (JPEG bytes untouched), one Parquet index of synchronised
 samples with intrinsics and poses, a split, and a report of what was found, as report.txt and as report.html with
-pictures. A recording is read from the front in constant memory. Stopped at any time, the same command goes on; other
+pictures. A recording is read from the front, a chunk at a time. Stopped at any time, the same command goes on; other
 recordings can be added later. Recordings that cannot be used are named and do not hold up the others; the exit status
 is then 1. Nothing but images, CameraInfo, /tf and /tf_static is needed, no labels. Where labels lie beside a recording
 (X/truth for X/bag, X_truth for X.mcap or X), they are taken along for evaluation; images, poses and splits do not

@@ -21,6 +21,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from selfocc_ros.logs.bag1 import ChunkedReader
 from selfocc_ros.logs.records import BagError, RawMessage, TopicInfo, ros2_type
 from selfocc_ros.logs.salvage import Channel, Salvaged, ZstdError, scanner_for
 
@@ -96,6 +97,8 @@ class Bag:
             if path is None:
                 raise AnyReaderError("it has no metadata.yaml")
             reader = AnyReader([path], default_typestore=self._humble)
+            if not reader.is2:
+                reader.readers = [ChunkedReader(path)]
             reader.open()
             self._adopt(reader)
         except _READ_FAILURES as error:

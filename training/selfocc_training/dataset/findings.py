@@ -33,7 +33,7 @@ _SPREAD = (5.0, 50.0, 95.0)
 
 
 class Findings:
-    """Collects while one recording is read; memory grows by eight bytes a stamp.
+    """Collects while one recording is read; memory grows by some 40 bytes an image and 8 bytes a transform.
 
     Args:
         reader: of the recording.
@@ -48,7 +48,7 @@ class Findings:
         self._check = BagCheck(reader)
         self._stamps = {name: _Stamps() for name in reader.cameras}
         self._offsets: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
-        self._exposure: dict[str, list[tuple[float, float, float]]] = {name: [] for name in reader.cameras}
+        self._exposure: dict[str, array[float]] = {name: array("d") for name in reader.cameras}
         self._transforms: dict[tuple[str, str], _Stamps] = defaultdict(_Stamps)
         self._sample_stamps, self._distances = array("q"), array("d")
         self._missing: dict[str, array[int]] = {name: array("q") for name in reader.cameras}
@@ -68,7 +68,7 @@ class Findings:
                 pass  # whoever keeps images will say so
             else:
                 shares = float((grey >= _SATURATED).mean()), float((grey <= _BLACK).mean())
-                self._exposure[frame.camera].append((float(grey.mean()) / 255.0, *shares))
+                self._exposure[frame.camera].extend((float(grey.mean()) / 255.0, *shares))
         stamps.add(frame.stamp_ns, receive_ns)
 
     def add_transform(self, parent: str, child: str, stamp_ns: int, receive_ns: int) -> None:
@@ -250,8 +250,8 @@ def _spread(values: NDArray[np.float64]) -> list[float] | None:
     return [float(v) for v in np.percentile(values, _SPREAD)] if len(values) else None
 
 
-def _exposure(measured: list[tuple[float, float, float]]) -> dict[str, Any]:
+def _exposure(measured: array[float]) -> dict[str, Any]:
     if not measured:
         return {"brightness": None, "saturated_share": None, "black_share": None}
-    brightness, saturated, black = np.mean(measured, axis=0)
+    brightness, saturated, black = np.array(measured).reshape(-1, 3).mean(axis=0)
     return {"brightness": float(brightness), "saturated_share": float(saturated), "black_share": float(black)}
