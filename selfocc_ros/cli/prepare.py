@@ -71,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json != "-":
         print((args.out / "report.txt").read_text(encoding="utf-8"), end="")
         print(f"\n{args.out}: look at {args.out / 'report.html'}")
-    if size is not None:
-        _fill(args.out, size, quiet=args.json == "-")
     if args.json:
         write_json(args.json, description)
     for entry in description["refused"]:
         print(f"selfocc: {entry['reason']}", file=sys.stderr)
+    if size is not None:
+        _fill(args.out, size, quiet=args.json == "-")
     return 1 if description["refused"] else 0
 
 

@@ -158,6 +158,8 @@ def _recorded_clips(config: TrainConfig) -> tuple[Sequence[Clip], str]:
     _status(
         f"images at the network's size are kept in {clips.cache.folder}: {clips.cache_bytes / 1e6:.0f} MB in the end"
     )
+    # Nothing but time is lost, so training goes on.
+    clips.cache.warn = lambda trouble: print(f"\nselfocc: {trouble}: they are decoded each time", file=sys.stderr)
     return clips, f"dataset {data.dataset}: {len(clips)} clips of {', '.join(clips.drives)}"
 
 

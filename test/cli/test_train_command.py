@@ -126,6 +126,17 @@ def test_another_dataset_in_the_folder_of_a_run_is_refused_and_the_same_one_else
     )
 
 
+@pytest.mark.fault
+def test_fault_without_a_cache_training_goes_on_and_says_so_once(
+    configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy, ignore=shutil.ignore_patterns("cache"))
+    (copy / "cache").write_text("a file where the folder would be")
+    train(configured, copy, tmp_path / "out", 2)
+    assert capsys.readouterr().err.count("takes no more images at the network's size") == 1
+
+
 def test_training_starts_from_a_checkpoint_of_the_same_architecture(
     configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -71,10 +73,45 @@ def test_fault_where_nothing_can_be_written_images_are_decoded_each_time(
     dataset: Dataset, decodings: list[int]
 ) -> None:
     (dataset.root / "cache").write_text("a file where the folder would be")
-    cache = ImageCache(dataset.root, SIZE)
+    cache, said = ImageCache(dataset.root, SIZE), list[str]()
+    cache.warn = said.append
     for _ in range(2):
         dataset.clip([0], SIZE, ("front",), cache=cache)
     assert decodings == [1, 1]
+    assert said == [cache.trouble]
+    assert said[0].startswith(f"{dataset.root / 'cache'} takes no more images at the network's size (")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("room", [0, 1000])
+def test_fault_a_disk_that_fills_up_ends_the_command_but_not_training(
+    dataset: Dataset, bag: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: int
+) -> None:
+    """Of the record that fills the disk, a part is written; of the next ones nothing."""
+    original, written = os.pwrite, 0
+
+    def fill(handle: int, data: bytes, at: int) -> int:
+        nonlocal written
+        part = data[: room - written]
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += len(part)
+        return original(handle, part, at)
+
+    monkeypatch.setattr(os, "pwrite", fill)
+    json_file = dataset.root.parent / "j.json"
+    arguments = ["prepare", str(bag), "--out", str(dataset.root), "--cache", "32x24", "--json", str(json_file)]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "take 0." not in captured.out
+    assert captured.err.endswith("takes no more images at the network's size (No space left on device)\n")
+    assert json_file.exists()  # the dataset is there
+    written = 0
+    data = DataConfig(clip=ClipPlan(frames=3, spacing_m=0.9, width=32, height=24), widest_gap=1)
+    clips, said = DatasetClips(dataset, data), list[str]()
+    clips.cache.warn = said.append
+    assert len([clips[number] for number in range(len(clips))]) == len(clips)
+    assert len(said) == 1
 
 
 def test_clips_use_it_and_tell_what_it_costs(dataset: Dataset, decodings: list[int]) -> None:

@@ -8,11 +8,13 @@ needed; one that is not there, or not whole, is decoded again, so that nothing b
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +39,15 @@ class ImageCache:
 
     Attributes:
         folder: where the images lie.
+        trouble: one sentence once the folder cannot be written; nothing is written from then on.
+        warn: called with that sentence, once.
     """
 
     def __init__(self, root: Path, size: tuple[int, int]) -> None:
         self.folder, self.size = root / FOLDER, size
         self._cameras: dict[str, CameraModel] = {}
-        self._writes = True
+        self.trouble: str | None = None
+        self.warn: Callable[[str], None] = lambda _: None
 
     @property
     def image_bytes(self) -> int:
@@ -76,11 +81,12 @@ class ImageCache:
     def write(
         self, drive: str, number: int, image: CameraImage, pixels: NDArray[np.uint8], camera: CameraModel
     ) -> None:
-        """Keep an image (3, H, W); where the folder cannot be written, that is given up for good."""
-        if not self._writes:
+        """Keep an image (3, H, W); where the folder cannot be written, `trouble` says so and no other is tried."""
+        if self.trouble is not None:
             return
         key = self._key(image.camera)
-        data = np.ascontiguousarray(pixels).tobytes()
+        kept = np.ascontiguousarray(pixels).tobytes()
+        data = _HEAD.pack(image.stamp_ns, zlib.crc32(kept)) + kept
         path = self._path(key, drive, image.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,11 +94,13 @@ class ImageCache:
                 self._keep_camera(key, camera)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                os.pwrite(handle, _HEAD.pack(image.stamp_ns, zlib.crc32(data)) + data, number * self.image_bytes)
+                if os.pwrite(handle, data, number * self.image_bytes) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills up takes a part
             finally:
                 os.close(handle)
-        except OSError:
-            self._writes = False
+        except OSError as error:
+            self.trouble = f"{self.folder} takes no more images at the network's size ({error.strerror or error})"
+            self.warn(self.trouble)
 
     def _key(self, camera: CameraModel) -> str:
         told = hashlib.sha256(f"{_VERSION} {camera.fingerprint()}".encode()).hexdigest()[:12]

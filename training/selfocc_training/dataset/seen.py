@@ -68,6 +68,9 @@ def fill_cache(dataset: Dataset, size: tuple[int, int], tell: Callable[[int], No
     Args:
         size: (width, height) of the network's input.
         tell: called with the number of samples so far.
+
+    Raises:
+        DatasetError: the cache cannot be written.
     """
     cache, kept = ImageCache(dataset.root, size), 0
     for index in range(len(dataset)):
@@ -77,6 +80,8 @@ def fill_cache(dataset: Dataset, size: tuple[int, int], tell: Callable[[int], No
             show_images(dataset, index, sample, sample.images, images, cache)
         except (DatasetError, DecodeError):
             continue  # training leaves such a sample out, or says what is wrong with it
+        if cache.trouble is not None:
+            raise DatasetError(cache.trouble)
         kept += len(images)
         if tell is not None:
             tell(index + 1)
