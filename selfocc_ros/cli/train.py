@@ -84,12 +84,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, config: TrainConfig, processes: Processes) -> None:
     from selfocc_ros.cli.step_progress import StepProgress
-    from selfocc_training.trainer import Trainer
+    from selfocc_training.trainer import Trainer, refuse_other_run
 
     began = time.monotonic()
     if config.data.dataset:
         clips, source = _recorded_clips(config)
     else:
+        refuse_other_run(config, args.out)
         clips, source = _town_clips(config, args.out / "clips", args.workers, processes.local_rank == 0)
     labels_by = _labels_by(config, args.out / "clips")
     source += f", voxels distilled by {labels_by}" if labels_by else ""

@@ -107,6 +107,16 @@ def test_a_recording_trains_and_a_stopped_run_goes_on(
         assert torch.equal(value, weights[name]), name
 
 
+def test_a_folder_of_another_run_is_refused_before_drives_are_rendered(
+    configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(configured, dataset, tmp_path / "out", 1)
+    capsys.readouterr()
+    assert main(["train", "tiny_town", "--out", str(tmp_path / "out")]) == 2
+    assert "state.pt is of another run: " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "clips").exists()
+
+
 def test_another_dataset_in_the_folder_of_a_run_is_refused_and_the_same_one_elsewhere_is_not(
     configured: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -304,15 +304,7 @@ class Trainer:
         )
 
     def _resume(self, path: Path) -> None:
-        state = load_state(path)
-        # States of older versions tell their seed alone.
-        told = state.get("run") or {"seed": state.get("seed", self.config.seed)}
-        check_same_run(path, told, self._identity)
-        if state["step"] > self.config.steps:
-            raise StateError(
-                f"{path} has done {state['step']} steps of another run, and this one has {self.config.steps}; choose "
-                "another --out, or delete the file to begin anew."
-            )
+        state = _state_of(path, self.config, self._identity)
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -330,6 +322,32 @@ class Trainer:
                 f"processes found different states in {self.out}: process {self._processes.global_rank} goes on from "
                 f"step {self.step}; the folder must be the same for all, on a file system that they share."
             )
+
+
+def refuse_other_run(config: TrainConfig, out: Path) -> None:
+    """Refuse a folder that holds the state of another run, before town drives are rendered for this one.
+
+    Raises:
+        StateError: the state in ``out`` is damaged or of another run. Who labelled the drives is not looked at.
+    """
+    if (out / STATE).is_file():
+        identity = run_identity(config, trained_config(config), (), "")
+        del identity["labels_by"]
+        _state_of(out / STATE, config, identity)
+
+
+def _state_of(path: Path, config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies in ``path``, if it is of the run that ``identity`` tells."""
+    state = load_state(path)
+    # States of older versions tell their seed alone.
+    told = state.get("run") or {"seed": state.get("seed", config.seed)}
+    check_same_run(path, told, identity)
+    if state["step"] > config.steps:
+        raise StateError(
+            f"{path} has done {state['step']} steps of another run, and this one has {config.steps}; choose another "
+            "--out, or delete the file to begin anew."
+        )
+    return state
 
 
 def _dropout_seed(seed: int, step: int, scene: int) -> int:
