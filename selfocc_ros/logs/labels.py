@@ -20,6 +20,7 @@ import yaml
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_ros.logs.whole import write_whole
 
 UNKNOWN = 255
 """Label of what is not known, in voxels and in class maps."""
@@ -62,9 +63,7 @@ def save_label_names(folder: Path, names: LabelNames) -> None:
         size = round(float(names.grid.cell[0]), 9)
         values["grid"] = {"lower": list(names.grid.lower), "cells": list(names.grid.shape), "voxel_size": size}
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{LABELS_FILE}.part"
-    part.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    part.replace(folder / LABELS_FILE)
+    write_whole(folder / LABELS_FILE, yaml.safe_dump(values, sort_keys=False))
 
 
 def write_voxels(

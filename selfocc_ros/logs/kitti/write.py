@@ -16,6 +16,7 @@ from selfocc_ros.logs.kitti.clouds import cloud_message
 from selfocc_ros.logs.kitti.drive import VELODYNE_HEIGHT_M, KittiCamera, KittiDrive, base_from_velodyne
 from selfocc_ros.logs.kitti.files import KittiError
 from selfocc_ros.logs.kitti.semantic import write_truth
+from selfocc_ros.logs.whole import write_whole
 from selfocc_ros.logs.writer import BagWriter
 from selfocc_ros.sensing.decode import image_size
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError
@@ -59,9 +60,7 @@ def write_drive(drive: KittiDrive, out: Path, progress: Progress | None = None) 
             grids = write_truth(*drive.voxels, out / "truth", count)
         _write_bag(drive, out / "bag", progress)
         description = _description(drive, grids)
-        part = out / f"{DESCRIPTION}.part"
-        part.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        part.replace(out / DESCRIPTION)
+        write_whole(out / DESCRIPTION, json.dumps(description, indent=1) + "\n")
     except OSError as error:
         raise KittiError(f"{out} cannot be written ({error.strerror})") from error
     return description

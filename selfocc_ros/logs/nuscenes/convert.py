@@ -18,6 +18,7 @@ from selfocc_ros.logs.nuscenes.recording import Written, captures_of, require_fi
 from selfocc_ros.logs.nuscenes.scenes import Scene, SceneEntry, choose_scenes, load_scenes
 from selfocc_ros.logs.nuscenes.tables import NuScenesError, Tables
 from selfocc_ros.logs.records import BagError
+from selfocc_ros.logs.whole import write_whole
 
 DONE = "nuscenes.json"
 
@@ -137,9 +138,7 @@ def _convert_scene(scene: Scene, tables: Tables, folder: Path, wish: Wish, tell:
     elif files:
         labels = write_truth(files, folder / "truth")
     done.labels = labels or done.labels
-    part = folder / f"{DONE}.part"
-    part.write_text(json.dumps(asdict(done), indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / DONE)
+    write_whole(folder / DONE, json.dumps(asdict(done), indent=1) + "\n")
     return Outcome(entry.name, folder / "bag", Written(**done.written), done.labels)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from selfocc_ros.logs.records import BagError
 from selfocc_ros.logs.samples import SampleReader
+from selfocc_ros.logs.whole import write_whole
 from selfocc_ros.node_parameters import NodeParameters
 from selfocc_ros.sensing.decode import decode, whole_image_size
 from selfocc_ros.sensing.frames import CameraFrame, DecodeError, RigSample
@@ -32,7 +33,6 @@ from selfocc_training.dataset.odometer import Odometer
 from selfocc_training.dataset.parquet import DatasetError, RowWriter
 from selfocc_training.dataset.sample import CameraImage, Sample
 from selfocc_training.dataset.taken import TakenTimes
-from selfocc_training.dataset.whole import write_whole
 
 JPEG_QUALITY = 95
 TF_GAP_NS = 1_000_000_000

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from selfocc_ros.logs.records import BagError
+from selfocc_ros.logs.whole import PART, write_whole
 from selfocc_ros.sensing.layout import Layout, load_layout, read_layout
 from selfocc_training.dataset.drive import DriveState, Source, prepare_drive
 from selfocc_training.dataset.extras import masked_share, take_labels, take_masks, with_own_masks
@@ -27,7 +28,6 @@ from selfocc_training.dataset.proposal import contradiction, layout_text, propos
 from selfocc_training.dataset.report import write_report
 from selfocc_training.dataset.splits import GAP, TRAIN, VAL, SplitPlan, split_drive, validation_drives
 from selfocc_training.dataset.truth import find_truth
-from selfocc_training.dataset.whole import PART, write_whole
 
 FORMAT, VERSION = "selfocc-dataset", 1
 

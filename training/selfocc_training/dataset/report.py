@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from selfocc_ros.logs.whole import write_whole
 from selfocc_training.dataset.drive import DriveState
 from selfocc_training.dataset.parquet import read_table
-from selfocc_training.dataset.whole import write_whole
 
 _THUMBNAIL_WIDTH = 200
 _MOMENTS = (0.05, 0.35, 0.65, 0.95)

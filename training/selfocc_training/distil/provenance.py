@@ -12,6 +12,7 @@ import yaml
 
 from selfocc_ros.errors import SelfOccError
 from selfocc_ros.geometry.voxels import VoxelGrid
+from selfocc_ros.logs.whole import write_whole
 from selfocc_training.dataset.labels import LABELS_FILE, LabelNames, load_label_names, save_label_names
 from selfocc_training.distil.config import FusionConfig
 from selfocc_training.distil.labels import CLASSES, FREE
@@ -68,9 +69,7 @@ def claim(folder: Path, names: LabelNames, made_by: dict[str, Any], overwrite: b
         for stale in (*folder.glob(f"*{VOXELS}"), *folder.glob("voxels/*/*.npz")):
             stale.unlink()
     if not same:
-        part = path.with_name(f"{PROVENANCE_FILE}.part")
-        part.write_text(yaml.safe_dump(made_by, sort_keys=False), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, yaml.safe_dump(made_by, sort_keys=False))
     save_label_names(folder, names)  # always, since a stop may have come before it
     return same and not overwrite
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfocc_ros.geometry.voxels import OccupancyVolume
+from selfocc_ros.logs.whole import write_whole
 from selfocc_ros.viz.depth import depth_strip
 from selfocc_ros.viz.scenes import camera_images
 from selfocc_ros.viz.sheet import scene_sheet
@@ -54,10 +55,8 @@ def write_report(folder: Path, evaluation: Evaluation, checkpoint: str) -> Path:
     path = folder / "report.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "report.html.part"
         with closing(evaluation.scorer):
-            part.write_text(_page(evaluation, checkpoint), encoding="utf-8")
-        part.replace(path)
+            write_whole(path, _page(evaluation, checkpoint))
     except OSError as error:
         raise DatasetError(f"{path} cannot be written ({error.strerror})") from error
     return path
